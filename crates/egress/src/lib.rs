@@ -1,0 +1,1 @@
+//! Where a sandbox may connect: policy (pure) and gateway.

@@ -1,0 +1,1 @@
+//! One transaction per event: load, decide, commit, hand out.

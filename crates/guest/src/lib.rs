@@ -1,0 +1,1 @@
+//! Process 1 of every compartment: slots, zygotes, sandboxes, limits, streams.

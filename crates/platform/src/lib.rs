@@ -1,0 +1,1 @@
+//! What functions call: proxy, records, checkpoints, metadata, logs.

@@ -1,0 +1,1 @@
+//! The deciding code: pick, settle, expire, schedule. Pure..

@@ -1,0 +1,1 @@
+//! Durable state: the Store trait, SQLite, and an in-memory store.

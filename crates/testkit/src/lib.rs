@@ -1,0 +1,1 @@
+//! A test platform and fixtures shared by the test suites.

@@ -1,0 +1,172 @@
+//! Functions and their versions, as deployed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{FunctionName, IntegrationId, TenantId, VersionId};
+use crate::limits::Limits;
+
+/// What makes a function run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FunctionKind {
+    /// On demand: request and response.
+    Action,
+    /// On a schedule, long, writes records.
+    Sync,
+    /// When a provider's webhook arrives.
+    Webhook,
+    /// When something happens to a connection.
+    Event,
+}
+
+impl FunctionKind {
+    /// The stable text, as on the wire and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Action => "action",
+            Self::Sync => "sync",
+            Self::Webhook => "webhook",
+            Self::Event => "event",
+        }
+    }
+
+    /// The kind that [`Self::as_str`] names.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Action, Self::Sync, Self::Webhook, Self::Event].into_iter().find(|k| k.as_str() == text)
+    }
+}
+
+/// What names a function for good, whatever its version.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FunctionKey {
+    /// Whose.
+    pub tenant: TenantId,
+    /// For which external API.
+    pub integration: IntegrationId,
+    /// What makes it run.
+    pub kind: FunctionKind,
+    /// Its name there.
+    pub name: FunctionName,
+}
+
+/// Whether executions share a zygote's memory image at birth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// Each execution is a fork of the version's zygote.
+    #[default]
+    Fork,
+    /// Each execution gets a compartment of its own.
+    Compartment,
+}
+
+/// What a version's sandbox is given beyond the bare minimum, known at deploy time.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Uses {
+    /// It calls `getConnection`/`getToken`: credentials may enter its sandbox.
+    pub secrets: bool,
+    /// It opens connections of its own, past the credential-adding proxy.
+    pub outbound: bool,
+}
+
+/// How failures of a function are tried again. Waits grow as `backoff_ms · 2ⁿ`, with full jitter if asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetryPolicy {
+    /// Attempts after the first failed one.
+    pub max: u32,
+    /// The first wait, in milliseconds.
+    pub backoff_ms: u64,
+    /// The longest wait, in milliseconds.
+    pub backoff_ms_max: u64,
+    /// Spread the waits randomly between half and the whole.
+    pub jitter: bool,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { max: 0, backoff_ms: 3_000, backoff_ms_max: 600_000, jitter: true }
+    }
+}
+
+/// What an author declared about a function; part of the version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FunctionSpec {
+    /// For which external API.
+    pub integration: IntegrationId,
+    /// What makes it run.
+    pub kind: FunctionKind,
+    /// Its name.
+    pub name: FunctionName,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+    /// Syncs: `every 5m`, or `cron: …`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frequency: Option<String>,
+    /// Syncs: whether a new connection starts it by itself.
+    #[serde(default)]
+    pub auto_start: bool,
+    /// Events: which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// Syncs: the provider's webhook types that `onWebhook` wants.
+    #[serde(default)]
+    pub webhook_subscriptions: Vec<String>,
+    /// Models a sync may write: name → JSON Schema.
+    #[serde(default)]
+    pub models: std::collections::BTreeMap<String, serde_json::Value>,
+    /// JSON Schema of the input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_schema: Option<serde_json::Value>,
+    /// JSON Schema of the output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<serde_json::Value>,
+    /// JSON Schema of the checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_schema: Option<serde_json::Value>,
+    /// Limits, within the operator's ceilings.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Retries of failed attempts.
+    #[serde(default)]
+    pub retry: RetryPolicy,
+    /// What its sandbox is given.
+    #[serde(default)]
+    pub uses: Uses,
+    /// Whether its executions share a zygote.
+    #[serde(default)]
+    pub isolation: Isolation,
+}
+
+/// One immutable build of a function.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Version {
+    /// The SHA-256 of bundle and spec.
+    pub id: VersionId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// What the author declared.
+    pub spec: FunctionSpec,
+    /// SHA-256 of the bundle, in hex: its name in blob storage.
+    pub bundle: String,
+    /// SHA-256 of the source map, in hex, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_map: Option<String>,
+}
+
+impl Version {
+    /// The function this is a version of.
+    #[must_use]
+    pub fn function(&self) -> FunctionKey {
+        FunctionKey {
+            tenant: self.tenant.clone(),
+            integration: self.spec.integration.clone(),
+            kind: self.spec.kind,
+            name: self.spec.name.clone(),
+        }
+    }
+}

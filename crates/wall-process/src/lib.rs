@@ -1,0 +1,1 @@
+//! The process wall: namespaces, cgroups, seccomp, Landlock, mounts; and the launcher that keeps root.
