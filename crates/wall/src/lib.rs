@@ -3,6 +3,8 @@
 //!
 //! Invariant: a wall knows no tenants, no queues, no executions, and nothing of Node.js.
 
+pub mod fake;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -113,6 +115,9 @@ impl WallError {
     /// An error of `stage`.
     #[must_use]
     pub fn new(stage: &str, message: impl Into<String>) -> Self {
-        Self { stage: stage.to_owned(), message: message.into() }
+        Self {
+            stage: stage.to_owned(),
+            message: message.into(),
+        }
     }
 }
