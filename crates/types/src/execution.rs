@@ -105,6 +105,9 @@ pub struct Execution {
     pub output: Option<Value>,
     /// Why it failed, once `Failed`, or why the last attempt did, while `Waiting`.
     pub error: Option<ErrorInfo>,
+    /// Whose fault `error` is: HTTP status and metering read it.
+    #[serde(default)]
+    pub fault: Option<Fault>,
     /// Attempts begun so far.
     pub attempts: u32,
     /// The number of its newest lease.

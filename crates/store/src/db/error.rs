@@ -1,0 +1,93 @@
+//! Why the store could not do what it was asked.
+
+use std::path::PathBuf;
+
+use bulkhead_types::{Fault, Retry};
+
+/// Why the store could not do what it was asked. Always the platform's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite said no.
+    #[error("the database refused a statement")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A file beside the database could not be made or opened.
+    #[error("cannot open {path}; check that the data directory exists and is writable by this user")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another process has the database open.
+    #[error("{0} is in use by another bulkhead server; stop that one, or give this one its own data directory")]
+    InUse(PathBuf),
+    /// A newer Bulkhead wrote this database.
+    #[error("the database is at migration {found}, this bulkhead knows up to {known}; run the newer version again")]
+    Newer {
+        /// What the database is at.
+        found: u32,
+        /// The newest this program knows.
+        known: u32,
+    },
+    /// A migration failed; nothing of it was kept.
+    #[error("migration {number} failed; the database is unchanged")]
+    Migration {
+        /// Which.
+        number: u32,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// The group this write went with was not committed; nothing of it was kept.
+    #[error("the write was not committed: {0}")]
+    NotCommitted(String),
+    /// The work panicked, or was dropped before its turn; what it wrote was taken back.
+    #[error("the database work did not finish; see the log")]
+    Panicked,
+    /// The database is being closed.
+    #[error("the database is closed")]
+    Closed,
+    /// A row holds what this version can't read.
+    #[error("unreadable row in {table}: {what}")]
+    Corrupt {
+        /// In which table.
+        table: &'static str,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl StoreError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        "store_unavailable"
+    }
+
+    /// Whose fault it is.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        Fault::Platform
+    }
+
+    /// Whether to try again.
+    #[must_use]
+    pub const fn retry(&self) -> Retry {
+        match self {
+            Self::Sqlite(_) | Self::NotCommitted(_) | Self::Closed => Retry::Policy,
+            _ => Retry::Never,
+        }
+    }
+}
+
+/// Reads a value kept as JSON.
+pub(crate) fn from_json<T: serde::de::DeserializeOwned>(
+    table: &'static str,
+    text: &str,
+) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt { table, what: error.to_string() })
+}
+
+/// Keeps a value as JSON.
+pub(crate) fn to_json<T: serde::Serialize>(table: &'static str, value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Corrupt { table, what: error.to_string() })
+}

@@ -1,0 +1,131 @@
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+fn open() -> (tempfile::TempDir, Db) {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(&dir.path().join("bulkhead.db")).unwrap();
+    (dir, db)
+}
+
+async fn table(db: &Db) {
+    db.write(|tx| Ok::<_, StoreError>(tx.execute_batch("CREATE TABLE t (n INTEGER UNIQUE)")?)).await.unwrap();
+}
+
+async fn insert(db: &Db, n: i64) -> Result<usize, StoreError> {
+    db.write(move |tx| Ok(tx.prepare_cached("INSERT INTO t VALUES (?)")?.execute([n])?)).await
+}
+
+async fn all(db: &Db) -> Vec<i64> {
+    db.read(|conn| {
+        let mut rows = conn.prepare_cached("SELECT n FROM t ORDER BY n")?;
+        let found = rows.query_map([], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+        Ok::<_, StoreError>(found)
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_a_reopen() {
+    let (dir, db) = open();
+    table(&db).await;
+    insert(&db, 1).await.unwrap();
+    drop(db);
+    let db = Db::open(&dir.path().join("bulkhead.db")).unwrap();
+    assert_eq!(all(&db).await, [1]);
+}
+
+#[tokio::test]
+async fn a_write_that_fails_takes_back_its_own_writes_and_nobody_elses() {
+    let (_dir, db) = open();
+    table(&db).await;
+    let halfway = db.write(|tx| {
+        tx.execute("INSERT INTO t VALUES (100)", [])?;
+        tx.execute("INSERT INTO t VALUES (100)", [])?;
+        Ok::<_, StoreError>(())
+    });
+    let (a, failed, b) = tokio::join!(insert(&db, 1), halfway, insert(&db, 2));
+    a.unwrap();
+    b.unwrap();
+    assert!(matches!(failed, Err(StoreError::Sqlite(_))));
+    assert_eq!(all(&db).await, [1, 2]);
+}
+
+#[tokio::test]
+async fn a_panic_takes_back_its_own_writes_and_the_writer_goes_on() {
+    let (_dir, db) = open();
+    table(&db).await;
+    let panicked: Result<(), StoreError> = db
+        .write(|tx| {
+            tx.execute("INSERT INTO t VALUES (7)", [])?;
+            panic!("as a test");
+        })
+        .await;
+    assert!(matches!(panicked, Err(StoreError::Panicked)));
+    insert(&db, 8).await.unwrap();
+    assert_eq!(all(&db).await, [8]);
+}
+
+#[tokio::test]
+async fn many_writers_at_once_are_all_kept() {
+    let (_dir, db) = open();
+    table(&db).await;
+    let writes = (0..1_000).map(|n| {
+        let db = db.clone();
+        tokio::spawn(async move { insert(&db, n).await.unwrap() })
+    });
+    for write in writes.collect::<Vec<_>>() {
+        write.await.unwrap();
+    }
+    assert_eq!(all(&db).await, (0..1_000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_reader_cannot_write() {
+    let (_dir, db) = open();
+    table(&db).await;
+    let refused: Result<usize, StoreError> =
+        db.read(|conn| Ok(conn.execute("INSERT INTO t VALUES (1)", [])?)).await;
+    assert!(matches!(refused, Err(StoreError::Sqlite(_))));
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_database_is_refused() {
+    let (dir, db) = open();
+    let again = Db::open(&dir.path().join("bulkhead.db"));
+    assert!(matches!(again, Err(StoreError::InUse(_))));
+    drop(db);
+}
+
+#[tokio::test]
+async fn only_the_owner_may_read_the_files() {
+    let (dir, db) = open();
+    table(&db).await;
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", entry.path());
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_refused() {
+    let (dir, db) = open();
+    let raise = |tx: &Transaction<'_>| Ok::<_, StoreError>(tx.pragma_update(None, "user_version", 9_999)?);
+    db.write(raise).await.unwrap();
+    drop(db);
+    let newer = Db::open(&dir.path().join("bulkhead.db"));
+    assert!(matches!(newer, Err(StoreError::Newer { found: 9_999, .. })));
+}
+
+#[tokio::test]
+async fn durability_full_is_what_sqlite_then_uses() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = DbOptions { durability: Durability::Full, ..DbOptions::default() };
+    let db = Db::open_with(&dir.path().join("bulkhead.db"), options).unwrap();
+    let read = |tx: &Transaction<'_>| Ok::<_, StoreError>(tx.pragma_query_value(None, "synchronous", |r| r.get::<_, i64>(0))?);
+    assert_eq!(db.write(read).await.unwrap(), 2);
+}
