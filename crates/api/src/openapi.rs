@@ -1,0 +1,163 @@
+//! The OpenAPI document, made from the route table.
+
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathsBuilder};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::{ComponentsBuilder, Object, ObjectBuilder, Schema, Type};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder, PathItem, Ref, RefOr, Required, ResponseBuilder};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::routes::{Access, Body, Place, ROUTES, Route, Verb};
+
+type Schemas = Vec<(String, RefOr<Schema>)>;
+
+fn add<T: ToSchema + PartialSchema>(schemas: &mut Schemas) {
+    schemas.push((T::name().into_owned(), T::schema()));
+    T::schemas(schemas);
+}
+
+/// The document that `/openapi.json` answers with.
+#[must_use]
+pub fn document() -> OpenApi {
+    let mut schemas = Schemas::new();
+    add::<crate::ErrorBody>(&mut schemas);
+    add::<crate::Accepted>(&mut schemas);
+    add::<crate::ExecutionList>(&mut schemas);
+    add::<crate::ExecutionShow>(&mut schemas);
+    add::<crate::LogPage>(&mut schemas);
+    add::<crate::Deploy>(&mut schemas);
+    add::<crate::Deployment>(&mut schemas);
+    add::<crate::DeploymentList>(&mut schemas);
+    add::<crate::Function>(&mut schemas);
+    add::<crate::FunctionList>(&mut schemas);
+    add::<crate::Sync>(&mut schemas);
+    add::<crate::SyncList>(&mut schemas);
+    add::<crate::SyncCall>(&mut schemas);
+    add::<crate::SetFrequency>(&mut schemas);
+    add::<crate::RecordPage>(&mut schemas);
+    add::<crate::Integration>(&mut schemas);
+    add::<crate::IntegrationList>(&mut schemas);
+    add::<crate::PutIntegration>(&mut schemas);
+    add::<crate::Connection>(&mut schemas);
+    add::<crate::ConnectionList>(&mut schemas);
+    add::<crate::PutConnection>(&mut schemas);
+    add::<crate::PatchConnection>(&mut schemas);
+    add::<crate::Tenant>(&mut schemas);
+    add::<crate::TenantList>(&mut schemas);
+    add::<crate::PutTenant>(&mut schemas);
+    add::<crate::KeyCreated>(&mut schemas);
+    add::<crate::KeyList>(&mut schemas);
+    add::<crate::PutKey>(&mut schemas);
+    let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    let components = ComponentsBuilder::new()
+        .schemas_from_iter(schemas)
+        .security_scheme("tenant_key", bearer.clone())
+        .security_scheme("admin_key", bearer)
+        .build();
+    let mut paths = PathsBuilder::new();
+    for route in ROUTES {
+        for method in methods(route.verb) {
+            paths = paths.path(document_path(route.path), PathItem::new(method, operation(route)));
+        }
+    }
+    OpenApiBuilder::new()
+        .info(InfoBuilder::new().title("Bulkhead").version(env!("CARGO_PKG_VERSION")).build())
+        .paths(paths.build())
+        .components(Some(components))
+        .build()
+}
+
+fn methods(verb: Verb) -> Vec<HttpMethod> {
+    match verb {
+        Verb::Get => vec![HttpMethod::Get],
+        Verb::Post => vec![HttpMethod::Post],
+        Verb::Put => vec![HttpMethod::Put],
+        Verb::Patch => vec![HttpMethod::Patch],
+        Verb::Delete => vec![HttpMethod::Delete],
+        Verb::Any => {
+            vec![HttpMethod::Get, HttpMethod::Post, HttpMethod::Put, HttpMethod::Patch, HttpMethod::Delete]
+        }
+    }
+}
+
+/// OpenAPI has no `{*rest}`.
+fn document_path(path: &str) -> String {
+    path.replace("{*", "{")
+}
+
+fn operation(route: &Route) -> utoipa::openapi::path::Operation {
+    let mut operation = OperationBuilder::new()
+        .operation_id(Some(format!("{:?}", route.op)))
+        .summary(Some(route.summary.trim()));
+    for name in route.path.split('{').skip(1).filter_map(|part| part.split('}').next()) {
+        let name = name.trim_start_matches('*');
+        operation = operation.parameter(parameter(ParameterIn::Path, name, "").required(Required::True));
+    }
+    for (place, name, what) in route.reads {
+        let place = match place {
+            Place::Query => ParameterIn::Query,
+            Place::Header => ParameterIn::Header,
+        };
+        operation = operation.parameter(parameter(place, name, what).required(Required::False));
+    }
+    if route.takes != Body::None {
+        let body = RequestBodyBuilder::new().content(media_type(route.takes), content(route.takes));
+        operation = operation.request_body(Some(body.build()));
+    }
+    let (status, gives) = route.gives;
+    let mut good = ResponseBuilder::new().description("All is well.");
+    if gives != Body::None {
+        good = good.content(media_type(gives), content(gives));
+    }
+    let error = Body::Named("ErrorBody");
+    let bad = ResponseBuilder::new().description("An error.").content(media_type(error), content(error));
+    operation = operation.response(status.to_string(), good.build()).response("default", bad.build());
+    match route.access {
+        Access::Open => operation,
+        Access::Tenant => operation.security(SecurityRequirement::new("tenant_key", [""; 0])),
+        Access::Admin => operation.security(SecurityRequirement::new("admin_key", [""; 0])),
+    }
+    .build()
+}
+
+fn parameter(place: ParameterIn, name: &str, what: &str) -> ParameterBuilder {
+    let text = ObjectBuilder::new().schema_type(Type::String).build();
+    let what = (!what.is_empty()).then_some(what);
+    ParameterBuilder::new().name(name).parameter_in(place).description(what).schema(Some(text))
+}
+
+fn media_type(body: Body) -> &'static str {
+    if body == Body::Bytes { "application/octet-stream" } else { "application/json" }
+}
+
+fn content(body: Body) -> utoipa::openapi::Content {
+    let schema: RefOr<Schema> = match body {
+        Body::Named(name) => Ref::from_schema_name(name).into(),
+        Body::None | Body::Json | Body::Bytes => Object::new().into(),
+    };
+    ContentBuilder::new().schema(Some(schema)).build()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn every_reference_has_its_schema_and_every_route_its_operation() {
+        let document = document();
+        let json = serde_json::to_value(&document).unwrap();
+        let schemas = json["components"]["schemas"].as_object().unwrap();
+        let text = json.to_string();
+        for name in text.split("#/components/schemas/").skip(1) {
+            let name = name.split('"').next().unwrap();
+            assert!(schemas.contains_key(name), "{name} has no schema");
+        }
+        for route in ROUTES {
+            for method in methods(route.verb) {
+                assert!(document.paths.get_path_operation(document_path(route.path), method).is_some());
+            }
+        }
+    }
+}

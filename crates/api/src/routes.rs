@@ -1,0 +1,243 @@
+//! The table of routes. The server serves exactly these, the OpenAPI document lists exactly these.
+
+use std::time::Duration;
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody.
+    Open,
+    /// Whoever has a key of the tenant.
+    Tenant,
+    /// Whoever has the operator's key.
+    Admin,
+}
+
+/// An HTTP method that a route is called with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// GET (and HEAD).
+    Get,
+    /// POST.
+    Post,
+    /// PUT.
+    Put,
+    /// PATCH.
+    Patch,
+    /// DELETE.
+    Delete,
+    /// Any of them.
+    Any,
+}
+
+/// Which schema a body has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// None.
+    None,
+    /// Any JSON.
+    Json,
+    /// Any bytes.
+    Bytes,
+    /// The named wire type.
+    Named(&'static str),
+}
+
+/// One route.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// What it does.
+    pub op: Op,
+    /// How it is called.
+    pub verb: Verb,
+    /// Where; `{name}` is one segment, `{*rest}` is the rest.
+    pub path: &'static str,
+    /// Who may call it.
+    pub access: Access,
+    /// The most bytes of its body.
+    pub body_bytes_max: usize,
+    /// How long a request may take in all, body and answer's head included. Bodies that stream on are not counted.
+    pub deadline: Duration,
+    /// What it takes.
+    pub takes: Body,
+    /// What it answers when all is well, with which status.
+    pub gives: (u16, Body),
+    /// Query parameters and headers it reads: (place, name, what).
+    pub reads: &'static [(Place, &'static str, &'static str)],
+    /// One line for people.
+    pub summary: &'static str,
+}
+
+/// Where a parameter stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the query.
+    Query,
+    /// In a header.
+    Header,
+}
+
+/// Bodies that carry a few names.
+const SMALL: usize = 64 << 10;
+/// Inputs of functions: their default limit is 6 MiB; the rest is room for a raised one.
+const INPUT: usize = 16 << 20;
+/// Deployments: every bundle and source map of a project.
+const DEPLOY: usize = 256 << 20;
+/// Provider webhooks: the largest common provider limit (GitHub) is 25 MiB.
+const WEBHOOK: usize = 25 << 20;
+
+/// Ordinary requests.
+const QUICK: Duration = Duration::from_secs(30);
+/// Uploads.
+const UPLOAD: Duration = Duration::from_secs(120);
+/// Requests that wait for an execution: the cap of one attempt and some room for queueing.
+const WAITS: Duration = Duration::from_secs(15 * 60);
+
+macro_rules! ops {
+    ($(#[doc = $doc:literal] $op:ident: $verb:ident $path:literal $access:ident, $bytes:expr, $deadline:expr,
+        $takes:expr => $status:literal $gives:expr, [$($place:ident $name:literal $what:literal),*];)*) => {
+        /// What a route does; one variant per route.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Op { $(#[doc = $doc] $op,)* }
+
+        /// Every route.
+        pub const ROUTES: &[Route] = &[$(Route {
+            op: Op::$op,
+            verb: Verb::$verb,
+            path: $path,
+            access: Access::$access,
+            body_bytes_max: $bytes,
+            deadline: $deadline,
+            takes: $takes,
+            gives: ($status, $gives),
+            reads: &[$((Place::$place, $name, $what)),*],
+            summary: $doc,
+        }),*];
+    };
+}
+
+use Body::{Bytes, Json, Named, None};
+
+ops! {
+    #[doc = "Runs an action and answers with its output, or with 202 when asked not to wait."]
+    RunAction: Post "/v1/actions/{integration}/{name}" Tenant, INPUT, WAITS, Json => 200 Json,
+        [Header "Connection-Id" "the connection", Header "Idempotency-Key" "at most 255 characters",
+         Header "Prefer" "`respond-async`, `wait=SECONDS`"];
+
+    #[doc = "Lists executions, newest first."]
+    ListExecutions: Get "/v1/executions" Tenant, 0, QUICK, None => 200 Named("ExecutionList"),
+        [Query "function" "`name`, or `integration/name`", Query "kind" "`action`, `sync`, `webhook`, `event`",
+         Query "state" "a state", Query "connection" "a connection", Query "since" "RFC 3339 or milliseconds",
+         Query "cursor" "from the page before", Query "limit" "1 to 200, else 50"];
+    #[doc = "Shows an execution with its attempts and its timeline."]
+    ShowExecution: Get "/v1/executions/{id}" Tenant, 0, QUICK, None => 200 Named("ExecutionShow"), [];
+    #[doc = "Cancels an execution."]
+    CancelExecution: Post "/v1/executions/{id}/cancel" Tenant, SMALL, QUICK, None => 202 Named("Accepted"), [];
+    #[doc = "Runs a finished execution's function again, on the same input."]
+    RetryExecution: Post "/v1/executions/{id}/retry" Tenant, SMALL, QUICK, None => 202 Named("Accepted"), [];
+    #[doc = "Reads an execution's log; with `Accept: text/event-stream` follows it to the execution's end."]
+    ExecutionLogs: Get "/v1/executions/{id}/logs" Tenant, 0, QUICK, None => 200 Named("LogPage"),
+        [Query "after" "the last seen `seq`", Query "limit" "1 to 1000, else 200", Header "Accept" "`text/event-stream`"];
+
+    #[doc = "Makes a set of functions live, all or none."]
+    Deploy: Post "/v1/deployments" Tenant, DEPLOY, UPLOAD, Named("Deploy") => 201 Named("Deployment"), [];
+    #[doc = "Lists deployments, newest first."]
+    ListDeployments: Get "/v1/deployments" Tenant, 0, QUICK, None => 200 Named("DeploymentList"), [];
+    #[doc = "Makes an earlier deployment's versions live again, as a new deployment."]
+    Rollback: Post "/v1/deployments/{id}/rollback" Tenant, SMALL, QUICK, None => 201 Named("Deployment"), [];
+    #[doc = "Lists live functions."]
+    ListFunctions: Get "/v1/functions" Tenant, 0, QUICK, None => 200 Named("FunctionList"), [];
+    #[doc = "Shows a live function."]
+    ShowFunction: Get "/v1/functions/{integration}/{kind}/{name}" Tenant, 0, QUICK, None => 200 Named("Function"), [];
+
+    #[doc = "Lists syncs and their schedules."]
+    ListSyncs: Get "/v1/syncs" Tenant, 0, QUICK, None => 200 Named("SyncList"), [];
+    #[doc = "Runs a sync of a connection now."]
+    TriggerSync: Post "/v1/syncs/{integration}/{name}/trigger" Tenant, SMALL, QUICK, Named("SyncCall") => 202 Named("Accepted"),
+        [Header "Idempotency-Key" "at most 255 characters"];
+    #[doc = "Stops a sync of a connection from running by schedule."]
+    PauseSync: Post "/v1/syncs/{integration}/{name}/pause" Tenant, SMALL, QUICK, Named("SyncCall") => 200 Named("Sync"), [];
+    #[doc = "Lets a sync of a connection run by schedule; makes the schedule when there is none."]
+    ResumeSync: Post "/v1/syncs/{integration}/{name}/resume" Tenant, SMALL, QUICK, Named("SyncCall") => 200 Named("Sync"), [];
+    #[doc = "Says how often a sync of a connection runs."]
+    SetFrequency: Put "/v1/syncs/{integration}/{name}/frequency" Tenant, SMALL, QUICK, Named("SetFrequency") => 200 Named("Sync"), [];
+
+    #[doc = "Reads records that syncs saved, in the order in which they last changed."]
+    ListRecords: Get "/v1/records" Tenant, 0, QUICK, None => 200 Named("RecordPage"),
+        [Query "connection_id" "the connection", Query "integration" "when the connection's name is not unique",
+         Query "model" "the model", Query "cursor" "from the page before", Query "limit" "1 to 1000, else 100",
+         Query "filter" "`added`, `updated`, `deleted`, or several with commas",
+         Query "modified_after" "RFC 3339 or milliseconds", Query "ids" "at most 100, with commas"];
+
+    #[doc = "Lists integrations."]
+    ListIntegrations: Get "/v1/integrations" Tenant, 0, QUICK, None => 200 Named("IntegrationList"), [];
+    #[doc = "Shows an integration."]
+    ShowIntegration: Get "/v1/integrations/{integration}" Tenant, 0, QUICK, None => 200 Named("Integration"), [];
+    #[doc = "Creates or replaces an integration."]
+    PutIntegration: Put "/v1/integrations/{integration}" Tenant, SMALL, QUICK, Named("PutIntegration") => 200 Named("Integration"), [];
+    #[doc = "Removes an integration and its connections."]
+    DeleteIntegration: Delete "/v1/integrations/{integration}" Tenant, 0, QUICK, None => 204 None, [];
+
+    #[doc = "Lists connections."]
+    ListConnections: Get "/v1/connections" Tenant, 0, QUICK, None => 200 Named("ConnectionList"),
+        [Query "integration" "of one integration"];
+    #[doc = "Creates or replaces a connection."]
+    PutConnection: Post "/v1/connections" Tenant, 1 << 20, QUICK, Named("PutConnection") => 200 Named("Connection"), [];
+    #[doc = "Shows a connection, without credentials."]
+    ShowConnection: Get "/v1/connections/{integration}/{id}" Tenant, 0, QUICK, None => 200 Named("Connection"), [];
+    #[doc = "Changes a connection's credentials or merges fields into its metadata."]
+    PatchConnection: Patch "/v1/connections/{integration}/{id}" Tenant, 1 << 20, QUICK, Named("PatchConnection") => 200 Named("Connection"), [];
+    #[doc = "Removes a connection."]
+    DeleteConnection: Delete "/v1/connections/{integration}/{id}" Tenant, 0, QUICK, None => 204 None, [];
+    #[doc = "Reads a connection's metadata."]
+    GetMetadata: Get "/v1/connections/{integration}/{id}/metadata" Tenant, 0, QUICK, None => 200 Json, [];
+    #[doc = "Replaces a connection's metadata."]
+    SetMetadata: Put "/v1/connections/{integration}/{id}/metadata" Tenant, 1 << 20, QUICK, Json => 200 Json, [];
+    #[doc = "Merges fields into a connection's metadata."]
+    MergeMetadata: Patch "/v1/connections/{integration}/{id}/metadata" Tenant, 1 << 20, QUICK, Json => 200 Json, [];
+
+    #[doc = "Sends a request to an external API with a connection's credentials, and answers with what it answers."]
+    Proxy: Any "/v1/proxy/{*path}" Tenant, INPUT, UPLOAD, Bytes => 200 Bytes,
+        [Header "Connection-Id" "the connection", Header "Integration" "the integration",
+         Header "Retries" "0 to 10", Header "Base-Url-Override" "another base URL"];
+
+    #[doc = "Takes a provider's webhook; durable once answered."]
+    Webhook: Post "/v1/webhooks/{tenant}/{integration}" Open, WEBHOOK, QUICK, Bytes => 202 Json, [];
+
+    #[doc = "Lists tenants."]
+    ListTenants: Get "/v1/tenants" Admin, 0, QUICK, None => 200 Named("TenantList"), [];
+    #[doc = "Creates a tenant, or changes it."]
+    PutTenant: Put "/v1/tenants/{tenant}" Admin, SMALL, QUICK, Named("PutTenant") => 200 Named("Tenant"), [];
+    #[doc = "Lists a tenant's keys, without secrets."]
+    ListKeys: Get "/v1/tenants/{tenant}/keys" Admin, 0, QUICK, None => 200 Named("KeyList"), [];
+    #[doc = "Makes a key for a tenant. Its secret is in this answer and nowhere else."]
+    CreateKey: Post "/v1/tenants/{tenant}/keys" Admin, SMALL, QUICK, Named("PutKey") => 201 Named("KeyCreated"), [];
+    #[doc = "Revokes a key."]
+    DeleteKey: Delete "/v1/tenants/{tenant}/keys/{id}" Admin, 0, QUICK, None => 204 None, [];
+
+    #[doc = "Says whether the process lives."]
+    Healthz: Get "/healthz" Open, 0, QUICK, None => 200 Json, [];
+    #[doc = "Says whether the server can take work."]
+    Readyz: Get "/readyz" Open, 0, QUICK, None => 200 Json, [];
+    #[doc = "Metrics in Prometheus' text format."]
+    Metrics: Get "/metrics" Open, 0, QUICK, None => 200 Bytes, [];
+    #[doc = "This document."]
+    OpenApi: Get "/openapi.json" Open, 0, QUICK, None => 200 Json, [];
+}
+
+/// The route of `op`.
+#[must_use]
+pub fn route(op: Op) -> &'static Route {
+    // The macro above makes one route per variant, in the same order.
+    &ROUTES[op as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_op_finds_its_own_route() {
+        assert!(ROUTES.iter().all(|r| route(r.op).op == r.op));
+    }
+}
