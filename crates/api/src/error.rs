@@ -41,6 +41,8 @@ impl ErrorBody {
     #[must_use]
     pub fn new(code: &str, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { error: ErrorDetail { code: code.to_owned(), message, payload: None, upstream: None } }
+        Self {
+            error: ErrorDetail { code: code.to_owned(), message, payload: None, upstream: None },
+        }
     }
 }

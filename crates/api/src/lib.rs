@@ -17,15 +17,17 @@ pub mod routes;
 mod tenants;
 
 pub use connections::{
-    Connection, ConnectionList, Integration, IntegrationList, PatchConnection, PutConnection, PutIntegration,
+    Connection, ConnectionList, Integration, IntegrationList, PatchConnection, PutConnection,
+    PutIntegration,
 };
 pub use error::{ErrorBody, ErrorDetail, Upstream};
 pub use executions::{
-    Accepted, Attempt, Execution, ExecutionList, ExecutionShow, LogLine, LogPage, Payload, TimelineEvent, Usage,
+    Accepted, Attempt, Execution, ExecutionList, ExecutionShow, LogLine, LogPage, Payload,
+    TimelineEvent, Usage,
 };
 pub use functions::{
-    Change, Deploy, DeployFunction, Deployment, DeploymentList, Function, FunctionList, SetFrequency, Sync, SyncCall,
-    SyncList,
+    Change, Deploy, DeployFunction, Deployment, DeploymentList, Function, FunctionList,
+    SetFrequency, Sync, SyncCall, SyncList,
 };
 pub use openapi::document;
 pub use records::RecordPage;

@@ -1,11 +1,15 @@
 //! The OpenAPI document, made from the route table.
 
 use utoipa::openapi::content::ContentBuilder;
-use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathsBuilder};
+use utoipa::openapi::path::{
+    HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathsBuilder,
+};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ComponentsBuilder, Object, ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder, PathItem, Ref, RefOr, Required, ResponseBuilder};
+use utoipa::openapi::{
+    InfoBuilder, OpenApi, OpenApiBuilder, PathItem, Ref, RefOr, Required, ResponseBuilder,
+};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::routes::{Access, Body, Place, ROUTES, Route, Verb};
@@ -76,7 +80,13 @@ fn methods(verb: Verb) -> Vec<HttpMethod> {
         Verb::Patch => vec![HttpMethod::Patch],
         Verb::Delete => vec![HttpMethod::Delete],
         Verb::Any => {
-            vec![HttpMethod::Get, HttpMethod::Post, HttpMethod::Put, HttpMethod::Patch, HttpMethod::Delete]
+            vec![
+                HttpMethod::Get,
+                HttpMethod::Post,
+                HttpMethod::Put,
+                HttpMethod::Patch,
+                HttpMethod::Delete,
+            ]
         }
     }
 }
@@ -92,7 +102,8 @@ fn operation(route: &Route) -> utoipa::openapi::path::Operation {
         .summary(Some(route.summary.trim()));
     for name in route.path.split('{').skip(1).filter_map(|part| part.split('}').next()) {
         let name = name.trim_start_matches('*');
-        operation = operation.parameter(parameter(ParameterIn::Path, name, "").required(Required::True));
+        operation =
+            operation.parameter(parameter(ParameterIn::Path, name, "").required(Required::True));
     }
     for (place, name, what) in route.reads {
         let place = match place {
@@ -111,8 +122,10 @@ fn operation(route: &Route) -> utoipa::openapi::path::Operation {
         good = good.content(media_type(gives), content(gives));
     }
     let error = Body::Named("ErrorBody");
-    let bad = ResponseBuilder::new().description("An error.").content(media_type(error), content(error));
-    operation = operation.response(status.to_string(), good.build()).response("default", bad.build());
+    let bad =
+        ResponseBuilder::new().description("An error.").content(media_type(error), content(error));
+    operation =
+        operation.response(status.to_string(), good.build()).response("default", bad.build());
     match route.access {
         Access::Open => operation,
         Access::Tenant => operation.security(SecurityRequirement::new("tenant_key", [""; 0])),
@@ -156,7 +169,9 @@ mod tests {
         }
         for route in ROUTES {
             for method in methods(route.verb) {
-                assert!(document.paths.get_path_operation(document_path(route.path), method).is_some());
+                assert!(
+                    document.paths.get_path_operation(document_path(route.path), method).is_some()
+                );
             }
         }
     }
