@@ -62,7 +62,8 @@ pub fn class(address: IpAddr) -> AddressClass {
 }
 
 /// Metadata services of clouds that sit outside of link-local.
-const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
+const METADATA_V4: [Ipv4Addr; 2] =
+    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
 const METADATA_V6: [Ipv6Addr; 2] = [
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
@@ -82,9 +83,11 @@ fn class_v4(address: Ipv4Addr) -> AddressClass {
             AddressClass::Documentation
         }
         // Protocol assignments (192.0.0.0/24), AS112 and AMT anycast, the retired 6to4 relay anycast.
-        [192, 0, 0, _] | [192, 31, 196, _] | [192, 52, 193, _] | [192, 88, 99, _] | [192, 175, 48, _] => {
-            AddressClass::Reserved
-        }
+        [192, 0, 0, _]
+        | [192, 31, 196, _]
+        | [192, 52, 193, _]
+        | [192, 88, 99, _]
+        | [192, 175, 48, _] => AddressClass::Reserved,
         [224..=239, ..] => AddressClass::Multicast,
         [255, 255, 255, 255] => AddressClass::Broadcast,
         [240..=255, ..] => AddressClass::Reserved,
@@ -108,7 +111,9 @@ fn class_v6(address: Ipv6Addr) -> AddressClass {
         [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => AddressClass::Private,
         // The local-use prefix of NAT64 leads wherever the network's operator wants: private (RFC 8215).
         [0x64, 0xff9b, 1, ..] => AddressClass::Private,
-        [0x2001, 0xdb8, ..] | [0x3fff, 0..=0x0fff, ..] | [0x2001, 2, 0, ..] => AddressClass::Documentation,
+        [0x2001, 0xdb8, ..] | [0x3fff, 0..=0x0fff, ..] | [0x2001, 2, 0, ..] => {
+            AddressClass::Documentation
+        }
         // Forms that embed an IPv4 address are as public as that is: `embedded` hands it out to be judged.
         _ if embedded(address).is_some() => AddressClass::Public,
         // The rest of 2001::/23 is for protocols, not hosts.
@@ -131,7 +136,9 @@ pub fn embedded(address: Ipv6Addr) -> Option<Vec<Ipv4Addr>> {
         // ::a.b.c.d, but for `::` and `::1`, which are addresses of their own.
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => Some(vec![v4(high, low)]),
         // ::ffff:a.b.c.d and the translated form ::ffff:0:a.b.c.d.
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => Some(vec![v4(high, low)]),
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => {
+            Some(vec![v4(high, low)])
+        }
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(vec![v4(high, low)]),
         [0x2002, high, low, ..] => Some(vec![v4(high, low)]),
         [0x2001, 0, server_high, server_low, _, _, high, low] => {
@@ -146,8 +153,8 @@ pub fn embedded(address: Ipv6Addr) -> Option<Vec<Ipv4Addr>> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed step is the test's failure")]
     use super::AddressClass::{
-        Broadcast, Documentation, Loopback, LinkLocal, Metadata, Multicast, Private, Public, Reserved, SharedNat,
-        Unspecified,
+        Broadcast, Documentation, LinkLocal, Loopback, Metadata, Multicast, Private, Public,
+        Reserved, SharedNat, Unspecified,
     };
     use super::*;
 

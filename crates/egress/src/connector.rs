@@ -59,7 +59,8 @@ impl tower::Service<Uri> for GatewayConnector {
 }
 
 fn target(uri: &Uri) -> Result<OpenRequest, Refused> {
-    let invalid = |message: &str| Refused { code: "EINVAL".into(), message: message.into(), rule: None };
+    let invalid =
+        |message: &str| Refused { code: "EINVAL".into(), message: message.into(), rule: None };
     let default_port = match uri.scheme_str() {
         Some("http") => 80,
         Some("https") => 443,
@@ -80,5 +81,8 @@ pub fn https_connector(gateway: Gateway, policy: Arc<Policy>) -> HttpsGatewayCon
             HttpsConnectorBuilder::new().with_webpki_roots()
         }
     };
-    builder.https_or_http().enable_all_versions().wrap_connector(GatewayConnector::new(gateway, policy))
+    builder
+        .https_or_http()
+        .enable_all_versions()
+        .wrap_connector(GatewayConnector::new(gateway, policy))
 }

@@ -114,7 +114,8 @@ impl Gateway {
         }
         let addresses = self.judged_addresses(policy, &host, Some(port)).await?;
         // Each address gets its share of what is left, so that one black hole does not eat the whole deadline.
-        let share = self.limits.connect_max / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+        let share =
+            self.limits.connect_max / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
         let mut last = refused("ENOTFOUND", format!("{host} has no address"));
         for address in addresses {
             let target = SocketAddr::new(address, port);
@@ -134,7 +135,12 @@ impl Gateway {
     ///
     /// # Errors
     /// `egress_denied` when the policy allows none of them, `ENOTFOUND`, `EAI_AGAIN`, `EINVAL`.
-    pub async fn lookup(&self, policy: &Policy, host: &str, family: Family) -> Result<Vec<IpAddr>, Refused> {
+    pub async fn lookup(
+        &self,
+        policy: &Policy,
+        host: &str,
+        family: Family,
+    ) -> Result<Vec<IpAddr>, Refused> {
         let host = Host::parse(host).map_err(|error| not_a_host(&error))?;
         let looking = self.judged_addresses(policy, &host, None);
         let mut addresses = match timeout(self.limits.connect_max, looking).await {
@@ -213,7 +219,9 @@ fn denied(host: &Host, port: Option<u16>, rule: &str) -> Refused {
     let target = port.map_or_else(|| host.to_string(), |port| format!("{host}:{port}"));
     Refused {
         code: "egress_denied".to_owned(),
-        message: format!("connecting to {target} is denied by rule {rule}; an operator can allow it"),
+        message: format!(
+            "connecting to {target} is denied by rule {rule}; an operator can allow it"
+        ),
         rule: Some(rule.to_owned()),
     }
 }

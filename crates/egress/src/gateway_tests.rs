@@ -6,7 +6,8 @@ use tokio::net::TcpListener;
 
 fn gateway(table: &[(&str, &[&str])]) -> Gateway {
     let parse = |addresses: &[&str]| addresses.iter().map(|a| a.parse().unwrap()).collect();
-    let table = table.iter().map(|(name, addresses)| ((*name).to_owned(), parse(addresses))).collect();
+    let table =
+        table.iter().map(|(name, addresses)| ((*name).to_owned(), parse(addresses))).collect();
     Gateway::new(Arc::new(FixedResolver(table)), GatewayLimits::default())
 }
 
@@ -18,10 +19,15 @@ fn to(host: &str, port: u16) -> OpenRequest {
 async fn a_private_address_is_refused_however_it_is_reached() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let gateway = gateway(&[("rebind.test", &["127.0.0.1"]), ("wrapped.test", &["::ffff:127.0.0.1"])]);
+    let gateway =
+        gateway(&[("rebind.test", &["127.0.0.1"]), ("wrapped.test", &["::ffff:127.0.0.1"])]);
     for host in ["127.0.0.1", "2130706433", "rebind.test", "wrapped.test", "REBIND.test."] {
         let error = gateway.connect(&Policy::new(), &to(host, port)).await.unwrap_err();
-        assert_eq!((error.code.as_str(), error.rule.as_deref()), ("egress_denied", Some("default.loopback")), "{host}");
+        assert_eq!(
+            (error.code.as_str(), error.rule.as_deref()),
+            ("egress_denied", Some("default.loopback")),
+            "{host}"
+        );
     }
 }
 
@@ -31,7 +37,8 @@ async fn an_allowed_address_is_dialled_and_denied_ones_beside_it_are_not() {
     let here = listener.local_addr().unwrap();
     let policy = Policy::new().with_operator_rules(vec![Rule::allow_loopback("test", here.port())]);
     let gateway = gateway(&[("mixed.test", &["10.0.0.1", "169.254.169.254", "127.0.0.1"])]);
-    let (_stream, address) = gateway.connect(&policy, &to("mixed.test", here.port())).await.unwrap();
+    let (_stream, address) =
+        gateway.connect(&policy, &to("mixed.test", here.port())).await.unwrap();
     assert_eq!(address, here);
     assert_eq!(listener.accept().await.unwrap().1.ip(), here.ip());
 }
@@ -39,7 +46,8 @@ async fn an_allowed_address_is_dialled_and_denied_ones_beside_it_are_not() {
 #[tokio::test]
 async fn what_can_not_be_reached_says_so() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let policy = Policy::new().with_operator_rules(vec![Rule::allow_loopback("test", closed.port())]);
+    let policy =
+        Policy::new().with_operator_rules(vec![Rule::allow_loopback("test", closed.port())]);
     let gateway = gateway(&[]);
     for (host, port, code) in [
         ("127.0.0.1", closed.port(), "ECONNREFUSED"),
@@ -47,7 +55,11 @@ async fn what_can_not_be_reached_says_so() {
         ("a b", 443, "EINVAL"),
         ("127.0.0.1", 0, "EINVAL"),
     ] {
-        assert_eq!(gateway.connect(&policy, &to(host, port)).await.unwrap_err().code, code, "{host}");
+        assert_eq!(
+            gateway.connect(&policy, &to(host, port)).await.unwrap_err().code,
+            code,
+            "{host}"
+        );
     }
 }
 
@@ -59,7 +71,9 @@ async fn a_lookup_shows_only_what_may_be_connected_to() {
     ]);
     let policy = Policy::new();
     let look = |host: &'static str, family| gateway.lookup(&policy, host, family);
-    let text = |addresses: Vec<IpAddr>| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let text = |addresses: Vec<IpAddr>| {
+        addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
     assert_eq!(text(look("both.test", Family::Any).await.unwrap()), "1.1.1.1 2606:4700:4700::1111");
     assert_eq!(text(look("both.test", Family::V6).await.unwrap()), "2606:4700:4700::1111");
     assert_eq!(look("inside.test", Family::Any).await.unwrap_err().code, "egress_denied");
@@ -76,7 +90,10 @@ async fn a_name_that_is_denied_is_not_asked_for() {
         }
     }
     let gateway = Gateway::new(Arc::new(Panics), GatewayLimits::default());
-    let only = Rule { hosts: vec![crate::HostPattern::parse("a.test").unwrap()], ..Rule::new("t", Effect::Allow) };
+    let only = Rule {
+        hosts: vec![crate::HostPattern::parse("a.test").unwrap()],
+        ..Rule::new("t", Effect::Allow)
+    };
     let policy = Policy::new().with_tenant_rules(vec![only]);
     let error = gateway.lookup(&policy, "stolen-data.evil.test", Family::Any).await.unwrap_err();
     assert_eq!(error.rule.as_deref(), Some("tenant.not_allowed"));

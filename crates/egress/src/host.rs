@@ -132,9 +132,30 @@ mod tests {
     fn what_is_no_host_is_refused() {
         let long = "a.".repeat(200);
         for text in [
-            "", ".", "..", "a..b", " example.com", "a b", "a@b", "user:pw@host", "example.com:80", "http://x",
-            "a/b", "a%2eb", "127.0.0.1%00.example.com", "fe80::1%eth0", "[::1", "::1]", "[1.2.3.4]", "1.2.3.4.5",
-            "256.256.256.256", "0x1ffffffff", "a\0b", "a\r\nb", "*.example.com", long.as_str(),
+            "",
+            ".",
+            "..",
+            "a..b",
+            " example.com",
+            "a b",
+            "a@b",
+            "user:pw@host",
+            "example.com:80",
+            "http://x",
+            "a/b",
+            "a%2eb",
+            "127.0.0.1%00.example.com",
+            "fe80::1%eth0",
+            "[::1",
+            "::1]",
+            "[1.2.3.4]",
+            "1.2.3.4.5",
+            "256.256.256.256",
+            "0x1ffffffff",
+            "a\0b",
+            "a\r\nb",
+            "*.example.com",
+            long.as_str(),
         ] {
             assert!(Host::parse(text).is_err(), "{text:?}: {:?}", Host::parse(text));
         }

@@ -132,9 +132,11 @@ impl Policy {
     #[must_use]
     pub fn judge_host(&self, host: &Host, port: Option<u16>) -> Option<Verdict> {
         let names_it = |rule: &Rule| rule.matches_host(host) && rule.matches_port(port);
-        let whole = |rule: &&Rule| rule.networks.is_empty() && (port.is_some() || rule.ports.is_empty());
+        let whole =
+            |rule: &&Rule| rule.networks.is_empty() && (port.is_some() || rule.ports.is_empty());
         let denied = |rule: &Rule| Verdict::Denied { rule: rule.name.clone() };
-        let tenant_denies = |rule: &&Rule| rule.effect == Effect::Deny && whole(rule) && names_it(rule);
+        let tenant_denies =
+            |rule: &&Rule| rule.effect == Effect::Deny && whole(rule) && names_it(rule);
         if let Some(rule) = self.tenant.iter().find(tenant_denies) {
             return Some(denied(rule));
         }
@@ -155,17 +157,24 @@ impl Policy {
         let IpAddr::V6(wrapper) = address else { return verdict };
         let inside = embedded(wrapper).unwrap_or_default().into_iter();
         let judged = inside.map(|inner| self.judge_plain(host, inner.into(), port));
-        judged.fold(verdict, |so_far, next| if matches!(so_far, Verdict::Denied { .. }) { so_far } else { next })
+        judged.fold(
+            verdict,
+            |so_far, next| if matches!(so_far, Verdict::Denied { .. }) { so_far } else { next },
+        )
     }
 
     /// Judges an address for a name lookup, where no port is known: allowed if HTTPS to it is, or if an operator's
     /// rule allows some port of it.
     #[must_use]
     pub fn judge_any_port(&self, host: &Host, address: IpAddr) -> Verdict {
-        let first_ports = self.operator.iter().flat_map(|rule| rule.ports.iter().map(|range| range.first));
+        let first_ports =
+            self.operator.iter().flat_map(|rule| rule.ports.iter().map(|range| range.first));
         let https = self.judge(host, address, HTTPS);
         let other = first_ports.map(|port| self.judge(host, address, port));
-        other.fold(https, |so_far, next| if matches!(so_far, Verdict::Allowed { .. }) { so_far } else { next })
+        other.fold(
+            https,
+            |so_far, next| if matches!(so_far, Verdict::Allowed { .. }) { so_far } else { next },
+        )
     }
 
     fn judge_plain(&self, host: &Host, address: IpAddr, port: u16) -> Verdict {
@@ -179,7 +188,9 @@ impl Policy {
         let kind = class(address);
         let lifts = |rule: &&Rule| {
             rule.matches(host, address, port)
-                && (rule.effect == Effect::Deny || !rule.networks.is_empty() || kind == AddressClass::Public)
+                && (rule.effect == Effect::Deny
+                    || !rule.networks.is_empty()
+                    || kind == AddressClass::Public)
         };
         if let Some(rule) = self.operator.iter().find(lifts) {
             return match rule.effect {
@@ -199,7 +210,8 @@ impl Policy {
 
     fn tenant_denial(&self, host: &Host, address: IpAddr, port: u16) -> Option<&str> {
         let matching = |effect| {
-            let hit = move |rule: &&Rule| rule.effect == effect && rule.matches(host, address, port);
+            let hit =
+                move |rule: &&Rule| rule.effect == effect && rule.matches(host, address, port);
             self.tenant.iter().find(hit)
         };
         if let Some(rule) = matching(Effect::Deny) {
@@ -216,7 +228,8 @@ impl Policy {
         let hits = |own: &SocketAddr| {
             let ip = own.ip().to_canonical();
             // 0.0.0.0 as a target means this machine, so it reaches whatever listens on loopback.
-            own.port() == port && (ip == address || here && (ip.is_unspecified() || ip.is_loopback()))
+            own.port() == port
+                && (ip == address || here && (ip.is_unspecified() || ip.is_loopback()))
         };
         self.own_listeners.iter().any(hits)
     }
@@ -235,7 +248,8 @@ impl Rule {
     }
 
     fn matches(&self, host: &Host, address: IpAddr, port: u16) -> bool {
-        let network = self.networks.is_empty() || self.networks.iter().any(|net| net.contains(&address));
+        let network =
+            self.networks.is_empty() || self.networks.iter().any(|net| net.contains(&address));
         network && self.matches_host(host) && self.matches_port(Some(port))
     }
 
@@ -245,7 +259,8 @@ impl Rule {
 
     fn matches_port(&self, port: Option<u16>) -> bool {
         let Some(port) = port else { return true };
-        self.ports.is_empty() || self.ports.iter().any(|range| range.first <= port && port <= range.last)
+        self.ports.is_empty()
+            || self.ports.iter().any(|range| range.first <= port && port <= range.last)
     }
 }
 

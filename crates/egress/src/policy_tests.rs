@@ -123,7 +123,11 @@ fn the_platforms_own_listeners_stay_closed_whatever_the_operator_allows() {
         ("52.1.2.3", 9090),
         ("::ffff:52.1.2.3", 9090),
     ] {
-        assert_eq!(judge_literal(&policy, target, port), "deny platform.own_listener", "{target}:{port}");
+        assert_eq!(
+            judge_literal(&policy, target, port),
+            "deny platform.own_listener",
+            "{target}:{port}"
+        );
     }
     assert_eq!(judge_literal(&policy, "127.0.0.1", 8081), "allow all");
 }

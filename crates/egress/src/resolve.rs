@@ -50,12 +50,11 @@ impl SystemResolver {
 impl Resolve for SystemResolver {
     async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
         let complete = format!("{name}.");
-        let answer = self.resolver.lookup_ip(complete).await.map_err(|error| {
-            match error.proto() {
+        let answer =
+            self.resolver.lookup_ip(complete).await.map_err(|error| match error.proto() {
                 Some(proto) if proto.is_no_records_found() => ResolveError::NotFound,
                 _ => ResolveError::Unavailable,
-            }
-        })?;
+            })?;
         Ok(answer.iter().collect())
     }
 }
@@ -119,7 +118,8 @@ mod tests {
         let expected: Vec<IpAddr> = vec!["10.0.0.7".parse().unwrap(), "127.0.0.1".parse().unwrap()];
         assert_eq!(parse_fib_trie(trie), expected);
         let inet6 = "00000000000000000000000000000001 01 80 10 80       lo\nfe80000000000000024201fffe000001 02 40 20 80     eth0\n";
-        let expected: Vec<IpAddr> = vec!["::1".parse().unwrap(), "fe80::242:1ff:fe00:1".parse().unwrap()];
+        let expected: Vec<IpAddr> =
+            vec!["::1".parse().unwrap(), "fe80::242:1ff:fe00:1".parse().unwrap()];
         assert_eq!(parse_if_inet6(inet6), expected);
     }
 
@@ -128,7 +128,10 @@ mod tests {
         let resolver = SystemResolver::new().unwrap();
         for name in ["localhost", "x.localhost"] {
             let addresses = resolver.resolve(name).await.unwrap();
-            assert!(!addresses.is_empty() && addresses.iter().all(IpAddr::is_loopback), "{name}: {addresses:?}");
+            assert!(
+                !addresses.is_empty() && addresses.iter().all(IpAddr::is_loopback),
+                "{name}: {addresses:?}"
+            );
         }
     }
 }
