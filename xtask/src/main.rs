@@ -1,2 +1,72 @@
-//! Chores.
-fn main() {}
+//! Chores of this repository: `cargo xtask build`, `cargo xtask image`, `cargo xtask tidy`.
+//!
+//! - [`build`] makes what a server needs: the binary and the runtime image.
+//! - [`image`] assembles the runtime image, the read-only root of every compartment.
+//! - [`tidy`] holds the repository to the rules that no compiler checks; its tests run with all others.
+//!
+//! Invariant: nothing here is part of the product; no other crate depends on it.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a chore talks to the person who started it"
+)]
+#![allow(clippy::disallowed_methods, reason = "chores start cargo, node and ldd, and read the environment")]
+
+mod build;
+mod image;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::{Profile, Workspace};
+
+#[derive(Parser)]
+#[command(about = "Chores of the Bulkhead repository")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Build the binary and the runtime image.
+    Build {
+        /// Cargo's profile.
+        #[arg(long, value_enum, default_value_t = Profile::Release)]
+        profile: Profile,
+    },
+    /// Build guest, fork addon and harness, and assemble the runtime image from them.
+    Image {
+        /// Cargo's profile.
+        #[arg(long, value_enum, default_value_t = Profile::Release)]
+        profile: Profile,
+    },
+    /// Check the rules that no compiler checks.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: &Chore) -> anyhow::Result<()> {
+    let workspace = Workspace::find()?;
+    match *chore {
+        Chore::Build { profile } => build::everything(&workspace, profile),
+        Chore::Image { profile } => {
+            let parts = build::parts(&workspace, profile)?;
+            image::assemble(&workspace, &parts)
+        }
+        Chore::Tidy => tidy::check(&workspace),
+    }
+}
