@@ -73,9 +73,6 @@ fn harness(workspace: &Workspace) -> anyhow::Result<PathBuf> {
         std::fs::write(&bundle, "throw new Error('no harness was built into this image');\n")?;
         return Ok(bundle);
     }
-    run(Command::new(workspace.node()?)
-        .arg(script)
-        .arg("--out")
-        .arg(&bundle))?;
+    run(Command::new(workspace.node()?).arg(script).arg("--out").arg(&bundle))?;
     Ok(bundle)
 }

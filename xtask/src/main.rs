@@ -11,7 +11,10 @@
     clippy::print_stderr,
     reason = "a chore talks to the person who started it"
 )]
-#![allow(clippy::disallowed_methods, reason = "chores start cargo, node and ldd, and read the environment")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "chores start cargo, node and ldd, and read the environment"
+)]
 
 mod build;
 mod image;

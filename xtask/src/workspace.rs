@@ -55,7 +55,10 @@ impl Workspace {
         )?;
         let metadata: Value = serde_json::from_str(&text).context("read `cargo metadata`")?;
         let path = |key: &str| {
-            metadata[key].as_str().map(PathBuf::from).with_context(|| format!("`cargo metadata` without {key}"))
+            metadata[key]
+                .as_str()
+                .map(PathBuf::from)
+                .with_context(|| format!("`cargo metadata` without {key}"))
         };
         Ok(Self { root: path("workspace_root")?, target: path("target_directory")?, metadata })
     }

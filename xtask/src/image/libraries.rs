@@ -36,7 +36,9 @@ fn parse(said: &str) -> anyhow::Result<BTreeMap<String, PathBuf>> {
         match words.as_slice() {
             [name, ..] if name.starts_with("linux-vdso.so") => {}
             [name, "=>", "not", "found", ..] => {
-                bail!("{name} is not on this machine (Debian: libstdc++6 and libc6; run `make setup`)")
+                bail!(
+                    "{name} is not on this machine (Debian: libstdc++6 and libc6; run `make setup`)"
+                )
             }
             [name, "=>", path, _] => {
                 libraries.insert((*name).to_owned(), PathBuf::from(path));

@@ -1,0 +1,177 @@
+//! Which of our crates may depend on which, and who owns which third-party crate.
+//!
+//! A new arrow between two of our crates is the change at which a reviewer stops; a new line in one of these
+//! tables is where it shows. Arrows go down only: a crate comes after those that may depend on it.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+/// Crate → those it may depend on. `testkit` is open to every test.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("xtask", &[]),
+    (
+        "bulkhead",
+        &[
+            "api",
+            "client",
+            "config",
+            "egress",
+            "engine",
+            "platform",
+            "protocol",
+            "sched",
+            "server",
+            "store",
+            "telemetry",
+            "types",
+            "wall",
+            "wall-process",
+            "worker",
+        ],
+    ),
+    ("server", &["api", "engine", "platform", "types"]),
+    ("client", &["api"]),
+    ("api", &["types"]),
+    ("platform", &["egress", "engine", "store", "types"]),
+    ("engine", &["sched", "store", "types"]),
+    ("store", &["sched", "types"]),
+    ("sched", &["types"]),
+    ("worker", &["egress", "protocol", "types", "wall"]),
+    ("egress", &["protocol", "types"]),
+    ("wall-process", &["guest", "protocol", "types", "wall"]),
+    ("wall", &["protocol", "types"]),
+    ("fork", &["guest"]),
+    ("guest", &["protocol"]),
+    ("protocol", &[]),
+    ("config", &["types"]),
+    ("telemetry", &[]),
+    ("testkit", &["types"]),
+    ("types", &[]),
+];
+
+/// Third-party crate → our crates that may use it outside of tests. Crates that are not named here (serde,
+/// thiserror, tokio, tracing, …) are everybody's.
+const OWNERS: &[(&str, &[&str])] = &[
+    ("anyhow", &["bulkhead", "xtask"]),
+    ("axum", &["server", "bulkhead"]),
+    ("clap", &["bulkhead", "xtask"]),
+    ("croner", &["sched"]),
+    ("getrandom", &["types"]),
+    ("hickory-resolver", &["egress"]),
+    ("hmac", &["server"]),
+    ("humantime", &["config"]),
+    ("hyper", &["client", "egress"]),
+    ("hyper-rustls", &["client", "egress"]),
+    ("hyper-util", &["client", "egress"]),
+    ("ipnet", &["config", "egress"]),
+    ("jiff", &["sched"]),
+    ("landlock", &["guest", "wall-process"]),
+    ("libc", &["guest", "wall-process", "fork", "bulkhead"]),
+    ("napi-sys", &["fork"]),
+    ("proc-macro2", &["xtask"]),
+    ("rusqlite", &["store"]),
+    ("rustix", &["guest", "wall-process", "bulkhead"]),
+    ("rustls", &["client", "egress"]),
+    ("seccompiler", &["guest", "wall-process"]),
+    ("subtle", &["server"]),
+    ("syn", &["xtask"]),
+    ("toml", &["config"]),
+    ("tower-http", &["server"]),
+    ("tracing-subscriber", &["telemetry"]),
+    ("utoipa", &["api", "server"]),
+];
+
+/// Holds `cargo metadata` against the tables.
+pub(super) fn check(metadata: &Value) -> Vec<String> {
+    let empty = Vec::new();
+    let packages = metadata["packages"].as_array().unwrap_or(&empty);
+    let ours: BTreeSet<&str> = packages.iter().filter_map(|p| p["name"].as_str()).collect();
+    let mut findings = Vec::new();
+    for package in packages {
+        let name = package["name"].as_str().unwrap_or_default();
+        let Some((_, allowed)) = LAYERS.iter().find(|(known, _)| *known == short(name)) else {
+            findings.push(format!(
+                "crate {name} is in no layer: add it to LAYERS in xtask/src/tidy/imports.rs"
+            ));
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().unwrap_or(&empty) {
+            let on = dependency["name"].as_str().unwrap_or_default();
+            let for_tests = dependency["kind"].as_str() == Some("dev");
+            if ours.contains(on) {
+                findings.extend(between_ours(name, on, allowed, for_tests));
+            } else if !for_tests {
+                findings.extend(third_party(name, on));
+            }
+        }
+    }
+    findings
+}
+
+fn between_ours(name: &str, on: &str, allowed: &[&str], for_tests: bool) -> Option<String> {
+    let fine = allowed.contains(&short(on)) || (for_tests && short(on) == "testkit");
+    (!fine).then(|| format!("{name} may not depend on {on} (ARCHITECTURE.md, \"Code map\")"))
+}
+
+fn third_party(name: &str, on: &str) -> Option<String> {
+    let (_, owners) = OWNERS.iter().find(|(known, _)| *known == on)?;
+    (!owners.contains(&short(name))).then(|| {
+        format!(
+            "{name} uses {on}, which belongs to {} (ARCHITECTURE.md, \"Dependencies\")",
+            owners.join(", ")
+        )
+    })
+}
+
+fn short(name: &str) -> &str {
+    name.strip_prefix("bulkhead-").unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(name: &str, dependency: &str, kind: Option<&str>) -> Value {
+        serde_json::json!({"packages": [
+            {"name": name, "dependencies": [{"name": dependency, "kind": kind}]},
+            {"name": "bulkhead-store", "dependencies": []},
+            {"name": "bulkhead-testkit", "dependencies": []},
+        ]})
+    }
+
+    #[test]
+    fn arrows_between_our_crates_must_be_in_the_table() {
+        assert!(check(&metadata("bulkhead-engine", "bulkhead-store", None)).is_empty());
+        for name in ["bulkhead-server", "bulkhead-sched", "bulkhead-worker"] {
+            assert_eq!(check(&metadata(name, "bulkhead-store", None)).len(), 1, "{name}");
+            assert_eq!(check(&metadata(name, "bulkhead-store", Some("dev"))).len(), 1, "{name}");
+        }
+        assert!(check(&metadata("bulkhead-server", "bulkhead-testkit", Some("dev"))).is_empty());
+        assert_eq!(check(&metadata("bulkhead-server", "bulkhead-testkit", None)).len(), 1);
+    }
+
+    #[test]
+    fn third_party_crates_have_owners() {
+        assert!(check(&metadata("bulkhead-store", "rusqlite", None)).is_empty());
+        assert!(check(&metadata("bulkhead-engine", "serde", None)).is_empty());
+        assert_eq!(check(&metadata("bulkhead-engine", "rusqlite", None)).len(), 1);
+        assert!(check(&metadata("bulkhead-engine", "rusqlite", Some("dev"))).is_empty());
+    }
+
+    #[test]
+    fn a_new_crate_must_be_placed() {
+        let findings = check(&metadata("bulkhead-novelty", "serde", None));
+        assert!(findings[0].contains("bulkhead-novelty"), "{findings:?}");
+    }
+
+    #[test]
+    fn arrows_go_down() {
+        for (at, (name, allowed)) in LAYERS.iter().enumerate() {
+            for on in *allowed {
+                let below = LAYERS.iter().position(|(known, _)| known == on);
+                assert!(below.is_some_and(|below| below > at), "{name} → {on}");
+            }
+        }
+    }
+}
