@@ -1,0 +1,111 @@
+//! The table of settings. A setting `worker.units` is `units` under `[worker]` in the file, `BULKHEAD_WORKER_UNITS`
+//! in the environment and `--set worker.units=…` or its own flag on the command line.
+
+/// How a setting is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// One value.
+    One,
+    /// A list; in the environment and in `--set`, parts are told apart by `;`.
+    List,
+    /// One value that is never shown.
+    Secret,
+}
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Its name, with dots.
+    pub key: &'static str,
+    /// How it is written.
+    pub shape: Shape,
+    /// What holds when nobody says anything; empty is "none", or worked out from the surroundings.
+    pub default: &'static str,
+    /// One line for people.
+    pub what: &'static str,
+}
+
+const fn one(key: &'static str, default: &'static str, what: &'static str) -> Setting {
+    Setting { key, shape: Shape::One, default, what }
+}
+
+/// Every setting, in the order in which they are shown.
+pub const SETTINGS: &[Setting] = &[
+    one("listen", "127.0.0.1:8686", "address and port of the HTTP API; port 0 takes a free one"),
+    one(
+        "public_url",
+        "",
+        "how callers reach the API, for status and webhook URLs; else http://LISTEN",
+    ),
+    one("data_dir", "bulkhead-data", "database, bundles and the admin key"),
+    Setting {
+        key: "admin_key",
+        shape: Shape::Secret,
+        default: "",
+        what: "the operator's key; else DATA_DIR/admin.key, made at the first start",
+    },
+    one(
+        "runtime_dir",
+        "",
+        "the runtime image; else `runtime` beside the program, else target/runtime",
+    ),
+    one("wall", "process", "how compartments are closed off: process"),
+    one(
+        "user",
+        "auto",
+        "whom a server started by root becomes: NAME, UID, UID:GID, `auto` (bulkhead, else 65534), or `off`",
+    ),
+    one("worker.units", "", "attempts that run at the same time; else 16 per core"),
+    one("worker.parked", "4", "sandboxes forked ahead for each warm function"),
+    one(
+        "sqlite.synchronous",
+        "full",
+        "`full` survives a power cut; `normal` survives a crash of the process",
+    ),
+    one("limits.time", "10m", "ceiling of `limits.time_ms`: the cap of one attempt"),
+    one("limits.memory_mib", "1024", "ceiling of `limits.memory_mib`"),
+    one("limits.processes", "256", "ceiling of `limits.processes`"),
+    one("limits.scratch_mib", "1024", "ceiling of `limits.scratch_mib`"),
+    one("limits.scratch_inodes", "65536", "ceiling of `limits.scratch_inodes`"),
+    one("limits.input_mib", "16", "ceiling of `limits.input_bytes`"),
+    one("limits.output_mib", "7", "ceiling of `limits.output_bytes`; the protocol carries 8 MiB"),
+    one("limits.log_mib", "64", "ceiling of `limits.log_bytes`"),
+    one("limits.log_lines", "1000000", "ceiling of `limits.log_lines`"),
+    one("limits.connections", "256", "ceiling of `limits.connections`"),
+    one("http.connections", "10000", "client connections open at the same time"),
+    one("http.requests", "2000", "requests under way at the same time, waiting actions included"),
+    Setting {
+        key: "egress.allow",
+        shape: Shape::List,
+        default: "",
+        what: "rules that open more than the public internet: `[name=N] [HOST…] [CIDR…] [:PORTS…]`",
+    },
+    Setting {
+        key: "egress.deny",
+        shape: Shape::List,
+        default: "",
+        what: "rules that close, looked at before `egress.allow`; same form",
+    },
+    one("log.level", "info", "the server's own log: error, warn, info, debug, trace"),
+    one("log.format", "text", "`text` or `json`"),
+    one("server", "http://127.0.0.1:8686", "commands: the server they talk to"),
+    Setting { key: "key", shape: Shape::Secret, default: "", what: "commands: the tenant's key" },
+    one("node", "", "deploy: the Node.js program; else the runtime's, else `node`"),
+    one(
+        "compiler",
+        "",
+        "deploy: compile.mjs; else the one beside the program, else runtime/node/compiler/compile.mjs",
+    ),
+];
+
+/// The setting called `key`.
+#[must_use]
+pub fn find(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+/// The environment variable of `key`.
+#[must_use]
+pub fn env_name(key: &str) -> String {
+    format!("BULKHEAD_{}", key.replace('.', "_").to_uppercase())
+}
