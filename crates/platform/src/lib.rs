@@ -1,1 +1,22 @@
-//! What functions call: proxy, records, checkpoints, metadata, logs.
+//! What tenants deploy and set up, and what their functions ask for while they run.
+//!
+//! Two sides: the API calls [`Platform`]'s methods on behalf of a tenant (deploy, connections, records, run this
+//! action); a worker calls [`Platform::prepare`], [`Platform::call`], [`Platform::log`] and [`Platform::event`] on
+//! behalf of a running attempt. Both sides name the tenant themselves, never from what a sandbox said.
+//!
+//! Invariant: credentials leave this crate in two ways only: on requests that the proxy sends to the integration's
+//! own API, and as the answer to `connection.get` for versions that declare secrets.
+
+mod error;
+mod model;
+mod platform;
+mod skeleton;
+
+pub use error::PlatformError;
+pub use model::{
+    Accepted, ActionCall, AuthMode, Change, ChangeKind, Connection, ConnectionPage, Credentials,
+    DeployRequest, Deployment, FunctionInfo, FunctionUpload, Integration, IntegrationSettings,
+    KeyInfo, LogEntry, LogPage, NewKey, RecordPage, RecordQuery, SyncStatus, Tenant,
+    TenantSettings, WebhookDelivery, WebhookMatch, WebhookSettings,
+};
+pub use platform::{Platform, PlatformConfig, Prepared};

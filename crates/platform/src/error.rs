@@ -1,0 +1,112 @@
+//! Why the platform could not do what a caller asked.
+
+use bulkhead_store::StoreError;
+use bulkhead_types::{Fault, Retry};
+use serde_json::Value;
+
+/// Why the platform could not do what a caller asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PlatformError {
+    /// There is no such thing; `code` says what kind, such as `connection_not_found`.
+    #[error("{message}")]
+    NotFound {
+        /// `…_not_found`.
+        code: &'static str,
+        /// Which one, and where to look.
+        message: String,
+    },
+    /// What was given can't be used.
+    #[error("{message}")]
+    Invalid {
+        /// Stable.
+        code: &'static str,
+        /// What is wrong, and what to do.
+        message: String,
+    },
+    /// It would undo or overwrite something.
+    #[error("{message}")]
+    Conflict {
+        /// Stable.
+        code: &'static str,
+        /// What, and what to do.
+        message: String,
+        /// Details.
+        payload: Option<Value>,
+    },
+    /// A signature or a key is wrong.
+    #[error("{message}")]
+    Denied {
+        /// Stable.
+        code: &'static str,
+        /// What, and what to do.
+        message: String,
+    },
+    /// This version of Bulkhead does not do that.
+    #[error("{0}")]
+    NotSupported(String),
+    /// A file of the data directory could not be read or written.
+    #[error("cannot use {path}")]
+    Io {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A sealed value does not open: the key file was replaced, or the database was changed by hand.
+    #[error("a stored secret can't be decrypted; was the key file in the data directory replaced?")]
+    Unsealable,
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+}
+
+impl PlatformError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { code, .. }
+            | Self::Invalid { code, .. }
+            | Self::Conflict { code, .. }
+            | Self::Denied { code, .. } => code,
+            Self::NotSupported(_) => "not_supported",
+            Self::Io { .. } | Self::Unsealable => "internal",
+            Self::Store(error) => error.code(),
+        }
+    }
+
+    /// Whose fault it is.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Io { .. } | Self::Unsealable | Self::Store(_) => Fault::Platform,
+            _ => Fault::Caller,
+        }
+    }
+
+    /// Whether to try again.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Store(error) => error.retry(),
+            _ => Retry::Never,
+        }
+    }
+
+    /// Details for the caller.
+    #[must_use]
+    pub fn payload(&self) -> Option<&Value> {
+        match self {
+            Self::Conflict { payload, .. } => payload.as_ref(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn not_found(code: &'static str, message: impl Into<String>) -> Self {
+        Self::NotFound { code, message: message.into() }
+    }
+
+    pub(crate) fn invalid(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Invalid { code, message: message.into() }
+    }
+}

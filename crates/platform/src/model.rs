@@ -1,0 +1,384 @@
+//! What goes in and out of [`crate::Platform`]: plain values, converted from and to the wire by the server.
+
+use std::collections::BTreeMap;
+
+use bulkhead_egress::Rule;
+use bulkhead_types::{
+    ConnectionId, DeploymentId, ExecutionId, FunctionKind, FunctionName, FunctionSpec,
+    IntegrationId, TenantId, Timestamp, Version, VersionId,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What an operator sets for a tenant.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TenantSettings {
+    /// For people; empty is the id.
+    pub display_name: String,
+    /// Narrows where its functions may connect ([`bulkhead_egress::Policy`]).
+    pub egress: Vec<Rule>,
+}
+
+/// One tenant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tenant {
+    /// Its name.
+    pub id: TenantId,
+    /// What the operator set.
+    pub settings: TenantSettings,
+    /// Since when.
+    pub created_at: Timestamp,
+}
+
+/// A key just made: the only time that its secret is shown.
+#[derive(Clone)]
+pub struct NewKey {
+    /// `key_…`: for listing and revoking.
+    pub id: String,
+    /// `bh_…`: 32 random bytes; only their SHA-256 is kept.
+    pub secret: String,
+}
+
+/// A key, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyInfo {
+    /// `key_…`.
+    pub id: String,
+    /// For people.
+    pub label: String,
+    /// Since when.
+    pub created_at: Timestamp,
+}
+
+/// One function to deploy.
+#[derive(Debug, Clone)]
+pub struct FunctionUpload {
+    /// What its author declared.
+    pub spec: FunctionSpec,
+    /// One CommonJS file.
+    pub bundle: Vec<u8>,
+    /// Its source map.
+    pub source_map: Option<Vec<u8>>,
+}
+
+/// What to make live.
+#[derive(Debug, Clone, Default)]
+pub struct DeployRequest {
+    /// The functions.
+    pub functions: Vec<FunctionUpload>,
+    /// Say what would change, and change nothing.
+    pub dry_run: bool,
+    /// Go on although functions would be removed.
+    pub allow_destructive: bool,
+    /// Live functions that are not among `functions` stay, instead of being removed.
+    pub partial: bool,
+}
+
+/// What a deployment does to one function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// New.
+    Added,
+    /// Another version.
+    Changed,
+    /// No longer live.
+    Removed,
+}
+
+/// One line of the difference that a deployment makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// What happens.
+    pub change: ChangeKind,
+    /// To which function: its integration,
+    pub integration: IntegrationId,
+    /// its kind,
+    pub kind: FunctionKind,
+    /// and its name.
+    pub name: FunctionName,
+    /// What is different, such as `bundle`, `frequency: every 5m → every 1h`.
+    pub details: Vec<String>,
+}
+
+/// A set of versions that was made live at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deployment {
+    /// Its name; `None` for a dry run.
+    pub id: Option<DeploymentId>,
+    /// When.
+    pub created_at: Timestamp,
+    /// What it changed.
+    pub changes: Vec<Change>,
+}
+
+/// A live function.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FunctionInfo {
+    /// Its live version.
+    pub version: Version,
+    /// Since when that is live.
+    pub live_since: Timestamp,
+}
+
+/// How an integration's API wants to be told who asks. Credentials are the connection's; this says where they go.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "snake_case", deny_unknown_fields)]
+pub enum AuthMode {
+    /// Nothing is added.
+    #[default]
+    None,
+    /// `Authorization: Bearer TOKEN`; the connection has `token`.
+    Bearer,
+    /// `Authorization: Basic …`; the connection has `username` and `password`.
+    Basic,
+    /// A key in a header or a query parameter; the connection has `api_key`.
+    ApiKey {
+        /// Header that gets it, such as `X-Api-Key`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        header: Option<String>,
+        /// Query parameter that gets it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        query: Option<String>,
+        /// Goes before the key, such as `Token `.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        prefix: String,
+    },
+    /// Headers of the connection's own: it has `headers`, name → value.
+    Headers,
+}
+
+/// One end user's credentials, shaped by the integration's [`AuthMode`]. Not printable by mistake.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Credentials {
+    /// For [`AuthMode::Bearer`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// For [`AuthMode::Basic`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// For [`AuthMode::Basic`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// For [`AuthMode::ApiKey`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<String>,
+    /// For [`AuthMode::Headers`].
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credentials(…)")
+    }
+}
+
+/// How the connection of a webhook delivery is found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookMatch {
+    /// The header that names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// Or the dotted path in the JSON body, such as `installation.id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// The metadata field that holds the same value; without one it is the connection's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<String>,
+}
+
+/// How an integration's webhooks are received.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebhookSettings {
+    /// Secret of the HMAC-SHA256 signature. Write-only: never given back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// Header with the signature in hex, with or without `sha256=`. Default: `X-Hub-Signature-256`, then
+    /// `X-Signature`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature_header: Option<String>,
+    /// Header with the delivery's id, for dropping duplicates. Default: the first of `X-GitHub-Delivery`,
+    /// `X-Delivery-Id`, `Webhook-Id`, `X-Request-Id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery_header: Option<String>,
+    /// How the connection is found; without it handlers run without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection: Option<WebhookMatch>,
+}
+
+impl std::fmt::Debug for WebhookSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebhookSettings")
+            .field("secret", &self.secret.as_ref().map(|_| "…"))
+            .field("signature_header", &self.signature_header)
+            .field("delivery_header", &self.delivery_header)
+            .field("connection", &self.connection)
+            .finish()
+    }
+}
+
+/// What a tenant sets for an integration.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IntegrationSettings {
+    /// Which API, such as `github`; empty is the integration's id.
+    pub provider: String,
+    /// For people; empty is the integration's id.
+    pub display_name: String,
+    /// Where the proxy sends relative endpoints, such as `https://api.github.com`.
+    pub base_url: Option<String>,
+    /// How credentials are added.
+    pub auth: AuthMode,
+    /// How webhooks are received. A `secret` of `None` keeps the one there is.
+    pub webhook: WebhookSettings,
+}
+
+/// One external API that a tenant connects to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Integration {
+    /// Its name.
+    pub id: IntegrationId,
+    /// What the tenant set; `webhook.secret` is never filled in.
+    pub settings: IntegrationSettings,
+    /// Whether there is a webhook secret.
+    pub has_webhook_secret: bool,
+    /// Since when.
+    pub created_at: Timestamp,
+}
+
+/// One end user's connection to an integration, without its credentials.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Connection {
+    /// Its name, within the integration.
+    pub id: ConnectionId,
+    /// To which integration.
+    pub integration: IntegrationId,
+    /// An object of the tenant's choosing.
+    pub metadata: Value,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// When credentials or metadata last changed.
+    pub updated_at: Timestamp,
+}
+
+/// Connections by integration and id.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectionPage {
+    /// At most as many as asked for.
+    pub connections: Vec<Connection>,
+    /// Goes in for the next page.
+    pub next_cursor: Option<String>,
+}
+
+/// A call of an action.
+#[derive(Debug, Clone)]
+pub struct ActionCall {
+    /// Of which integration.
+    pub integration: IntegrationId,
+    /// Its name.
+    pub name: FunctionName,
+    /// On behalf of which connection.
+    pub connection: Option<ConnectionId>,
+    /// Its argument.
+    pub input: Value,
+    /// The second call with the same key gets the first one's execution; kept for a day.
+    pub idempotency_key: Option<String>,
+}
+
+/// An execution was accepted, durably.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Which.
+    pub execution: ExecutionId,
+    /// Whether an earlier call with the same idempotency key made it.
+    pub duplicate: bool,
+}
+
+/// A sync of one connection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SyncStatus {
+    /// Of which integration.
+    pub integration: IntegrationId,
+    /// Its name.
+    pub name: FunctionName,
+    /// The live version.
+    pub version: VersionId,
+    /// For which connection; `None` for a sync that no connection runs yet.
+    pub connection: Option<ConnectionId>,
+    /// How often.
+    pub frequency: Option<String>,
+    /// Whether it is stopped.
+    pub paused: bool,
+    /// When it is next due.
+    pub next_at: Option<Timestamp>,
+    /// The newest execution that its schedule made.
+    pub last_execution: Option<ExecutionId>,
+}
+
+/// What became of a webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookDelivery {
+    /// One per handler, each committed; those of the first delivery for a duplicate.
+    pub executions: Vec<ExecutionId>,
+    /// Whether the delivery's id had been seen.
+    pub duplicate: bool,
+    /// The connection that it was matched to.
+    pub connection: Option<ConnectionId>,
+}
+
+/// Which records.
+#[derive(Debug, Clone)]
+pub struct RecordQuery {
+    /// Of which integration; `None` is found through the connection, if only one has it.
+    pub integration: Option<IntegrationId>,
+    /// Of which connection.
+    pub connection: ConnectionId,
+    /// Of which model.
+    pub model: String,
+    /// From the last page.
+    pub cursor: Option<String>,
+    /// At most this many; 1 to 10,000.
+    pub limit: usize,
+    /// Only with these last actions: `added`, `updated`, `deleted`; empty is all.
+    pub actions: Vec<String>,
+    /// Only those changed after this.
+    pub modified_after: Option<Timestamp>,
+    /// Only these; empty is all.
+    pub ids: Vec<String>,
+}
+
+/// Records in the order of their last change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordPage {
+    /// Each is the saved object and `_metadata`.
+    pub records: Vec<Value>,
+    /// Goes in for the next page.
+    pub next_cursor: Option<String>,
+}
+
+/// One line of an execution's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// 1, 2, … within the execution.
+    pub seq: i64,
+    /// When, by the sandbox's clock.
+    pub at: Timestamp,
+    /// In which attempt.
+    pub attempt: u32,
+    /// `debug`, `info`, `warn`, `error`.
+    pub level: String,
+    /// The text.
+    pub message: String,
+}
+
+/// Lines in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPage {
+    /// At most as many as asked for.
+    pub lines: Vec<LogEntry>,
+    /// The last line's `seq`, if there may be more: goes in as `after`.
+    pub next_after: Option<i64>,
+}
