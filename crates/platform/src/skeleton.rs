@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::error::PlatformError;
 use crate::model::*;
-use crate::platform::Platform;
+use crate::platform::{Platform, Prepared};
 
 impl Platform {
     // Tenants and keys.
