@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Installs what is missing on this machine, and nothing that is there. A second run takes a fraction of a second.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+
+[ "$(uname -sm)" = "Linux x86_64" ] || die "Bulkhead is built on x86-64 Linux; this is $(uname -sm)"
+
+# Rust -----------------------------------------------------------------------------------------------------------
+command -v cargo >/dev/null || die "no Rust here: install it with rustup (https://rustup.rs), then run this again"
+wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+found=$(rustc --version | cut -d' ' -f2)
+[ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -1)" = "$wanted" ] ||
+    die "Rust $found is too old, $wanted is needed: rustup update stable"
+
+# Debian's packages ----------------------------------------------------------------------------------------------
+packages=()
+# Some of our dependencies are C (SQLite, ring), and the guest is linked statically with libc.a.
+{ command -v cc && [ -e /usr/include/stdio.h ]; } >/dev/null || packages+=(build-essential)
+command -v git >/dev/null || packages+=(git)
+command -v npm >/dev/null || packages+=(npm)
+command -v ldd >/dev/null || packages+=(libc-bin)
+[ -e /etc/ssl/certs/ca-certificates.crt ] || packages+=(ca-certificates)
+ldconfig=$(PATH=$PATH:/sbin:/usr/sbin command -v ldconfig || true)
+{ [ -n "$ldconfig" ] && "$ldconfig" -p | grep -q 'libstdc++\.so\.6'; } || packages+=(libstdc++6)
+if [ ${#packages[@]} -gt 0 ]; then
+    command -v apt-get >/dev/null ||
+        die "missing, and there is no apt-get to install it with: ${packages[*]} (Debian's names)"
+    say "installing Debian packages: ${packages[*]}"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+fi
+
+# Packages from the npm registry, with the pinned Node.js among them ----------------------------------------------
+# Stamped by content: the lockfile has the integrity of every package.
+stamp=runtime/node/node_modules/.stamp
+lock=$(cat runtime/node/package.json runtime/node/package-lock.json | sha256sum | cut -d' ' -f1)
+if [ "$(cat "$stamp" 2>/dev/null)" != "$lock" ]; then
+    say "installing Node.js and the bundler from the npm registry (runtime/node/package-lock.json)"
+    # No install scripts: nothing that we take needs one, and none gets to run.
+    (cd runtime/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2)
+    echo "$lock" >"$stamp"
+fi
