@@ -1,0 +1,19 @@
+// Bundles the harness into one CommonJS file: node runtime/node/harness/build.mjs [OUT]
+
+import { build } from 'esbuild';
+import { fileURLToPath } from 'node:url';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const outfile = process.argv[2] ?? `${here}dist/zygote.js`;
+
+await build({
+  entryPoints: [`${here}src/zygote.mjs`],
+  outfile,
+  absWorkingDir: here,
+  bundle: true,
+  platform: 'node',
+  format: 'cjs',
+  target: 'node24',
+  legalComments: 'none',
+  logLevel: 'warning',
+});

@@ -1,0 +1,48 @@
+// The zygote: warms the runtime, loads a bundle, and serves forks. See docs/protocol.md, "Zygote".
+//
+//   node --single-threaded zygote.js BUNDLE
+
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { patchConsole } from './sandbox/console.mjs';
+import { patchMachine } from './sandbox/environment.mjs';
+import { patchNetwork } from './net/patch.mjs';
+import { enter } from './session.mjs';
+import { warm } from './warm.mjs';
+
+const ADDON = process.env.BULKHEAD_FORK_ADDON ?? '/runtime/fork.node';
+
+/**
+ * Everything is replaced before the bundle loads, because it may keep references; then the event loop runs dry, so
+ * that nothing of the warming goes on; only then, outside any turn of the event loop, the bundle loads and forks are
+ * served. A fork within a turn would leave the child's loop in the middle of a poll that is not its own.
+ */
+function main() {
+  const addon = createRequire('/')(ADDON);
+  patchConsole();
+  patchMachine();
+  patchNetwork();
+  process.once('beforeExit', () => {
+    const definition = load(path.resolve(process.argv[2]), addon);
+    // Returns in the forked child only.
+    const place = addon.serve();
+    enter(definition, place, (status) => addon.exit(status));
+  });
+  warm().catch((error) => addon.failed('warm', String(error?.stack ?? error)));
+}
+
+function load(bundle, addon) {
+  try {
+    const exported = createRequire(bundle)(bundle);
+    const definition = exported?.default ?? exported;
+    if (typeof definition?.exec !== 'function') {
+      throw new TypeError('The bundle has no default export made by createAction, createSync, createWebhook or createOnEvent');
+    }
+    return definition;
+  } catch (error) {
+    addon.failed('bundle', String(error?.stack ?? error));
+    throw error;
+  }
+}
+
+main();

@@ -1,0 +1,1 @@
+export const createAction = (d: any) => ({ ...d, type: 'action' });
