@@ -71,25 +71,19 @@ impl Client {
             Ok(uri) if uri.scheme().is_some() && uri.host().is_some() => {}
             _ => return Err(ClientError::Url(server)),
         }
-        let tls = rustls::ClientConfig::builder_with_provider(
-            rustls::crypto::ring::default_provider().into(),
-        )
-        .with_safe_default_protocol_versions();
-        let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-        let tls = tls
-            .map_err(|error| ClientError::Url(format!("{server} (TLS: {error})")))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(DEADLINE_SLACK));
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(connector);
-        let pool = Pool::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
+        let provider = rustls::crypto::ring::default_provider();
+        let builder = hyper_rustls::HttpsConnectorBuilder::new();
+        // The machine's roots: a company's server often has a certificate of the company's own.
+        let tls = builder
+            .with_provider_and_native_roots(provider)
+            .map_err(|error| ClientError::Tls(error.to_string()))?;
+        let connector = tls.https_or_http().enable_http1().wrap_connector(connector);
+        let pool =
+            Pool::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
         Ok(Self { pool, server, key: key.map(str::to_owned) })
     }
 
@@ -180,9 +174,9 @@ impl Client {
         for (name, value) in &request.headers {
             builder = builder.header(*name, value);
         }
-        let built = builder
-            .body(Full::new(request.body.clone()))
-            .map_err(|error| ClientError::Url(format!("{}{} ({error})", self.server, request.path)))?;
+        let built = builder.body(Full::new(request.body.clone())).map_err(|error| {
+            ClientError::Url(format!("{}{} ({error})", self.server, request.path))
+        })?;
         self.pool.request(built).await.map_err(|error| ClientError::Unreachable {
             server: self.server.clone(),
             why: chain(&error),
@@ -200,7 +194,10 @@ fn failure(answer: &Answer) -> ClientError {
         },
         Err(_) => {
             let text = String::from_utf8_lossy(&answer.body);
-            let why = format!("no error of the one shape, but {:?}", text.chars().take(200).collect::<String>());
+            let why = format!(
+                "no error of the one shape, but {:?}",
+                text.chars().take(200).collect::<String>()
+            );
             ClientError::Strange { status, why }
         }
     }

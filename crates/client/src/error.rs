@@ -8,6 +8,9 @@ pub enum ClientError {
     /// The URL of the server can't be used.
     #[error("{0} is no URL of a server")]
     Url(String),
+    /// The machine's certificates can't be read.
+    #[error("the machine's root certificates can't be read: {0}")]
+    Tls(String),
     /// There was no answer.
     #[error("{server} can't be reached: {why}")]
     Unreachable {

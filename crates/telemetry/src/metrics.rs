@@ -60,7 +60,8 @@ impl Page {
         if labels.is_empty() {
             return self.line(format_args!("{name} {value}"));
         }
-        let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let escaped =
+            |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         let labels: Vec<_> =
             labels.iter().map(|(label, text)| format!("{label}=\"{}\"", escaped(text))).collect();
         self.line(format_args!("{name}{{{}}} {value}", labels.join(",")));
@@ -120,7 +121,9 @@ mod tests {
         page.histogram("b_seconds", "Bs.", &histogram);
         let text = page.finish();
         assert!(text.contains("# TYPE a_total counter\na_total{of=\"x\\\"y\\n\"} 2\n"), "{text}");
-        assert!(text.contains("b_seconds_bucket{le=\"0.002\"} 0\nb_seconds_bucket{le=\"0.005\"} 1\n"));
+        assert!(
+            text.contains("b_seconds_bucket{le=\"0.002\"} 0\nb_seconds_bucket{le=\"0.005\"} 1\n")
+        );
         assert!(text.contains("b_seconds_bucket{le=\"600\"} 1\nb_seconds_bucket{le=\"+Inf\"} 2\n"));
         assert!(text.contains("b_seconds_sum 3600.003\nb_seconds_count 2\n"), "{text}");
     }
