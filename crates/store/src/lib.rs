@@ -2,10 +2,17 @@
 //!
 //! Layout, in reading order:
 //! - [`db`]: the database itself: one writer that commits in groups, a pool of readers, migrations.
+//! - [`hot`]: executions from accepted to final, leases, schedules: the [`hot::Store`] seam of the engine, over
+//!   SQLite and in memory.
+//! - [`fence`]: refuses writes of an attempt whose lease is lost.
+//! - [`checkpoints`]: from where the next attempt goes on.
 //!
 //! Invariant: this crate keeps and finds; it decides nothing. What runs next, what is retried and what ends is
 //! asked of `bulkhead-sched`, inside the transaction that carries it out. Nobody outside this crate writes SQL.
 
+pub mod checkpoints;
 pub mod db;
+pub mod fence;
+pub mod hot;
 
 pub use db::{Db, DbOptions, Durability, StoreError};

@@ -1,0 +1,104 @@
+//! What time alone brings about: dead leases, waits that are over, start-by deadlines, due schedules.
+//!
+//! Each loop looks at state, does what is due, and sleeps until the next moment the store knows of or until
+//! somebody says that it may be sooner. Doing it twice does nothing more, so recovery after a crash is one more
+//! ordinary turn.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bulkhead_store::hot::model::Tick;
+use bulkhead_types::{Timestamp, WorkerId};
+use tokio::sync::Notify;
+
+use crate::worker::Recall;
+use crate::{Engine, EngineError, RecallReason, Resolve};
+
+/// Executions moved in one transaction; more follow in the next.
+const TICK_SIZE: usize = 256;
+
+/// The longest sleep: the wall clock may have been set while we slept.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+
+/// The shortest sleep: many moments close together become one turn.
+const SLEEP_MIN: Duration = Duration::from_millis(5);
+
+/// The pause after a turn that failed.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// Runs the background until `shutdown` resolves. Run exactly one per server.
+    pub async fn run_background(&self, resolve: Arc<dyn Resolve>, shutdown: impl Future<Output = ()> + Send) {
+        let leases = every_moment(&self.inner.sooner, self, |engine| engine.tick());
+        let schedules = every_moment(&self.inner.schedules, self, |engine| {
+            let resolve = Arc::clone(&resolve);
+            async move { engine.fire_due(resolve.as_ref()).await }
+        });
+        tokio::select! {
+            () = shutdown => {}
+            () = async { tokio::join!(leases, schedules); } => {}
+        }
+    }
+
+    /// One turn: ends dead leases, queues what has waited, expires what did not start in time. Returns when the
+    /// next turn is due.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn tick(&self) -> Result<Option<Timestamp>, EngineError> {
+        loop {
+            let (now, random) = (self.inner.clock.now(), self.random());
+            let tick = self.inner.store.tick(now, random, TICK_SIZE).await?;
+            self.tell(&tick);
+            if !tick.more {
+                return Ok(tick.next_at);
+            }
+        }
+    }
+
+    /// Ends at once the leases of workers that are known to be dead: all but `survivor`. For a server that is alone
+    /// with its database and has just started. Returns how many executions were taken back.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn recover(&self, survivor: Option<&WorkerId>) -> Result<usize, EngineError> {
+        let (now, random) = (self.inner.clock.now(), self.random());
+        let tick = self.inner.store.recover(survivor.cloned(), now, random).await?;
+        self.tell(&tick);
+        Ok(tick.lost.len())
+    }
+
+    fn tell(&self, tick: &Tick) {
+        for id in &tick.ended {
+            self.inner.tickets.ended(id);
+        }
+        for (worker, lease) in &tick.lost {
+            tracing::warn!(%worker, execution = %lease.execution, "a lease was lost");
+            self.inner.recalls.push(worker, Recall { lease: lease.clone(), reason: RecallReason::Lost });
+        }
+        if tick.runnable {
+            self.inner.runnable.notify_one();
+        }
+    }
+}
+
+/// Takes turns for ever: `turn`, then sleep until the moment it named, or until `sooner`.
+async fn every_moment<'a, F>(sooner: &Notify, engine: &'a Engine, turn: impl Fn(&'a Engine) -> F)
+where
+    F: Future<Output = Result<Option<Timestamp>, EngineError>> + 'a,
+{
+    loop {
+        let sleep = match turn(engine).await {
+            Ok(Some(at)) => at.since(engine.inner.clock.now()).clamp(SLEEP_MIN, SLEEP_MAX),
+            Ok(None) => SLEEP_MAX,
+            Err(error) => {
+                tracing::error!(%error, "a turn of the engine's background failed");
+                tokio::time::sleep(PAUSE_AFTER_ERROR).await;
+                continue;
+            }
+        };
+        // Either way the next turn looks at everything.
+        drop(tokio::time::timeout(sleep, sooner.notified()).await);
+    }
+}

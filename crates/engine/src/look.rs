@@ -1,0 +1,97 @@
+//! Looking at executions.
+
+use std::time::Duration;
+
+use bulkhead_types::{Attempt, Execution, ExecutionId, LeaseRef, TenantId, TimelineEvent};
+
+use crate::{Engine, EngineError, ExecutionFilter, Page, Share, ShareLimits};
+
+impl Engine {
+    /// Waits for an execution to end. Returns it final, or `None` after `patience`, or when there is no such one.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn wait(&self, id: &ExecutionId, patience: Duration) -> Result<Option<Execution>, EngineError> {
+        let deadline = tokio::time::Instant::now() + patience;
+        let ticket = self.inner.tickets.take(id);
+        loop {
+            let ended = ticket.ended.notified();
+            tokio::pin!(ended);
+            // Stand in line before looking: an end in between wakes us all the same.
+            ended.as_mut().enable();
+            match self.inner.store.execution(id.clone()).await? {
+                Some(execution) if execution.state.is_final() => return Ok(Some(execution)),
+                None => return Ok(None),
+                Some(_) => {}
+            }
+            if tokio::time::timeout_at(deadline, ended).await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// An execution of a tenant, with its input and output.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn execution(&self, tenant: &TenantId, id: &ExecutionId) -> Result<Option<Execution>, EngineError> {
+        let found = self.inner.store.execution(id.clone()).await?;
+        Ok(found.filter(|execution| execution.function.tenant == *tenant))
+    }
+
+    /// A tenant's executions, newest first, without inputs and outputs (`null`).
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn executions(&self, tenant: &TenantId, filter: ExecutionFilter) -> Result<Page, EngineError> {
+        Ok(self.inner.store.executions(tenant.clone(), filter).await?)
+    }
+
+    /// The attempts of a tenant's execution, oldest first; empty when there is no such execution.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn attempts(&self, tenant: &TenantId, id: &ExecutionId) -> Result<Vec<Attempt>, EngineError> {
+        match self.execution(tenant, id).await? {
+            Some(_) => Ok(self.inner.store.attempts(id.clone()).await?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// What happened to a tenant's execution, oldest first; empty when there is no such execution.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn timeline(&self, tenant: &TenantId, id: &ExecutionId) -> Result<Vec<TimelineEvent>, EngineError> {
+        match self.execution(tenant, id).await? {
+            Some(_) => Ok(self.inner.store.timeline(id.clone()).await?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Adds an event that the engine does not see by itself, such as a denied connection.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn append_event(&self, lease: &LeaseRef, event: TimelineEvent) -> Result<(), EngineError> {
+        Ok(self.inner.store.append_event(lease.execution.clone(), event).await?)
+    }
+
+    /// Sets what a tenant may have running and queued, and its weight.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn set_share(&self, tenant: &TenantId, limits: ShareLimits) -> Result<(), EngineError> {
+        self.inner.store.set_share(tenant.clone(), limits).await?;
+        self.inner.runnable.notify_one();
+        Ok(())
+    }
+
+    /// What a tenant has queued, waiting and running; `None` before its first execution.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn share(&self, tenant: &TenantId) -> Result<Option<Share>, EngineError> {
+        Ok(self.inner.store.share(tenant.clone()).await?)
+    }
+}

@@ -1,0 +1,187 @@
+//! Schedules: what makes executions by the clock, one per function and connection.
+
+use async_trait::async_trait;
+use bulkhead_sched::frequency::Frequency;
+use bulkhead_store::hot::model::{Fire, Fired};
+use bulkhead_types::{
+    ConnectionId, ExecutionId, FunctionKey, Limits, RetryPolicy, TenantId, Timestamp, Trigger, VersionId,
+};
+use serde_json::Value;
+
+use crate::{Engine, EngineError, Schedule, ScheduleKey, Submit, Submitted};
+
+/// Schedules fired in one go.
+const FIRED_AT_ONCE: usize = 200;
+
+/// A schedule to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduleSpec {
+    /// Which function, for which connection.
+    pub key: ScheduleKey,
+    /// `every 5m`, or `cron: 0 6 * * 1-5 Europe/Paris`.
+    pub frequency: String,
+    /// Whether it rests until [`Engine::resume`].
+    pub paused: bool,
+    /// Whether it is due at once, besides its frequency: a sync of a new connection.
+    pub first_at_once: bool,
+}
+
+/// What of a function is live: what a schedule runs when it is due.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Live {
+    /// The build.
+    pub version: VersionId,
+    /// What each attempt may use.
+    pub limits: Limits,
+    /// How failures are tried again.
+    pub retry: RetryPolicy,
+    /// What it is called with; `null` for syncs.
+    pub input: Value,
+}
+
+/// Says what a due schedule runs: the engine does not know deployments.
+#[async_trait]
+pub trait Resolve: Send + Sync + 'static {
+    /// What is live of `function` for `connection`, or why nothing is, for people.
+    async fn live(&self, function: &FunctionKey, connection: Option<&ConnectionId>) -> Result<Live, String>;
+}
+
+impl Engine {
+    /// Makes a schedule, or changes one. With the frequency it had, an existing one keeps its next time and
+    /// whether it is paused.
+    ///
+    /// # Errors
+    /// [`EngineError::Frequency`], which says what to write instead; when the store fails.
+    pub async fn put_schedule(&self, spec: ScheduleSpec) -> Result<Schedule, EngineError> {
+        let existing = self.inner.store.schedule(spec.key.clone()).await?;
+        if let Some(existing) = &existing
+            && existing.frequency == spec.frequency
+        {
+            return Ok(existing.clone());
+        }
+        let now = self.inner.clock.now();
+        let next_at = next_after(&spec.frequency, now, now)?;
+        let schedule = Schedule {
+            key: spec.key,
+            frequency: spec.frequency,
+            anchor: now,
+            paused: existing.as_ref().map_or(spec.paused, |existing| existing.paused),
+            next_at: if spec.first_at_once && existing.is_none() { now } else { next_at },
+            last_at: existing.as_ref().and_then(|existing| existing.last_at),
+            last_execution: existing.and_then(|existing| existing.last_execution),
+            last_error: None,
+        };
+        self.keep(schedule).await
+    }
+
+    /// Lets a schedule rest. What runs already goes on.
+    ///
+    /// # Errors
+    /// [`EngineError::ScheduleNotFound`]; when the store fails.
+    pub async fn pause(&self, key: &ScheduleKey) -> Result<Schedule, EngineError> {
+        let schedule = self.find(key).await?;
+        self.keep(Schedule { paused: true, ..schedule }).await
+    }
+
+    /// Wakes a schedule: what it missed is made up for once, at once.
+    ///
+    /// # Errors
+    /// [`EngineError::ScheduleNotFound`]; when the store fails.
+    pub async fn resume(&self, key: &ScheduleKey) -> Result<Schedule, EngineError> {
+        let schedule = self.find(key).await?;
+        self.keep(Schedule { paused: false, ..schedule }).await
+    }
+
+    /// Runs a schedule's function now, besides its frequency, paused or not. Joins the live execution if there is
+    /// one.
+    ///
+    /// # Errors
+    /// [`EngineError::NotLive`], and those of [`Engine::submit`].
+    pub async fn trigger(&self, key: &ScheduleKey, resolve: &dyn Resolve) -> Result<Submitted, EngineError> {
+        let live = resolve.live(&key.function, key.connection.as_ref()).await.map_err(EngineError::NotLive)?;
+        Ok(self.submit(submit_of(key, live, Trigger::Api)).await?)
+    }
+
+    /// Removes a schedule. What runs already goes on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn remove_schedule(&self, key: &ScheduleKey) -> Result<bool, EngineError> {
+        Ok(self.inner.store.remove_schedule(key.clone()).await?)
+    }
+
+    /// A tenant's schedules.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn schedules(&self, tenant: &TenantId) -> Result<Vec<Schedule>, EngineError> {
+        Ok(self.inner.store.schedules(tenant.clone()).await?)
+    }
+
+    /// One schedule.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn schedule(&self, key: &ScheduleKey) -> Result<Option<Schedule>, EngineError> {
+        Ok(self.inner.store.schedule(key.clone()).await?)
+    }
+
+    /// Fires what is due. Returns when the next one is.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn fire_due(&self, resolve: &dyn Resolve) -> Result<Option<Timestamp>, EngineError> {
+        loop {
+            let now = self.inner.clock.now();
+            let (due, next_at) = self.inner.store.due(now, FIRED_AT_ONCE).await?;
+            if due.is_empty() {
+                return Ok(next_at);
+            }
+            for schedule in due {
+                self.fire(schedule, now, resolve).await?;
+            }
+        }
+    }
+
+    async fn fire(&self, schedule: Schedule, now: Timestamp, resolve: &dyn Resolve) -> Result<(), EngineError> {
+        let key = schedule.key;
+        // A frequency that can't be read any more, or never comes again, rests for as long as a schedule can.
+        let next_at = next_after(&schedule.frequency, schedule.anchor, now)
+            .unwrap_or_else(|_| now.after(bulkhead_sched::frequency::INTERVAL_MAX));
+        let live = resolve.live(&key.function, key.connection.as_ref()).await;
+        let what = live.map(|live| {
+            let id = ExecutionId::generate(now, self.inner.entropy.as_ref());
+            (id, Box::new(submit_of(&key, live, Trigger::Schedule)))
+        });
+        let fire = Fire { key, due_at: schedule.next_at, next_at, now, what };
+        match self.inner.store.fire(fire).await? {
+            Some(Fired::Submitted(Submitted { duplicate: false, .. })) => self.inner.runnable.notify_one(),
+            Some(Fired::Skipped(why)) => tracing::warn!(why, "a due schedule made no execution"),
+            Some(Fired::Submitted(_)) | None => {}
+        }
+        Ok(())
+    }
+
+    async fn find(&self, key: &ScheduleKey) -> Result<Schedule, EngineError> {
+        self.inner.store.schedule(key.clone()).await?.ok_or(EngineError::ScheduleNotFound)
+    }
+
+    async fn keep(&self, schedule: Schedule) -> Result<Schedule, EngineError> {
+        self.inner.store.put_schedule(schedule.clone()).await?;
+        self.inner.schedules.notify_one();
+        Ok(schedule)
+    }
+}
+
+fn next_after(frequency: &str, anchor: Timestamp, now: Timestamp) -> Result<Timestamp, EngineError> {
+    let next = Frequency::parse(frequency)?.next_after(anchor, now);
+    next.ok_or_else(|| EngineError::NeverDue(frequency.to_owned()))
+}
+
+fn submit_of(key: &ScheduleKey, live: Live, trigger: Trigger) -> Submit {
+    let mut submit = Submit::new(key.function.clone(), live.version, trigger, live.input);
+    submit.connection.clone_from(&key.connection);
+    submit.limits = live.limits;
+    submit.retry = live.retry;
+    submit
+}

@@ -1,0 +1,51 @@
+//! Fencing: whatever an attempt writes carries its lease, and a lease that is not the newest writes nothing.
+
+use bulkhead_types::LeaseRef;
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::db::StoreError;
+
+/// The lease is not the newest of its execution, or the execution does not run any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the lease {} of {} is lost; nothing was written", .0.fence.0, .0.execution)]
+pub struct StaleLease(pub LeaseRef);
+
+/// What holding a lease lets one write to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The key of the execution's checkpoint.
+    pub scope: String,
+    /// Which attempt it is.
+    pub attempt: u32,
+}
+
+/// Why a fenced write was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum FenceError {
+    /// The lease is not the newest.
+    #[error(transparent)]
+    Stale(#[from] StaleLease),
+    /// The store failed.
+    #[error("the lease could not be checked")]
+    Store(#[from] StoreError),
+}
+
+impl From<rusqlite::Error> for FenceError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// Checks, in the transaction that writes, that `lease` is the newest of a running execution.
+///
+/// # Errors
+/// [`FenceError::Stale`] when it is not.
+pub fn check_fence(conn: &Connection, lease: &LeaseRef) -> Result<Held, FenceError> {
+    let mut query = conn.prepare_cached(
+        "SELECT scope, attempts FROM executions WHERE id = ? AND fence = ? AND state = 'running'",
+    )?;
+    let held = query.query_row((lease.execution.as_str(), lease.fence.0), |row| {
+        Ok(Held { scope: row.get(0)?, attempt: row.get(1)? })
+    });
+    held.optional()?.ok_or_else(|| StaleLease(lease.clone()).into())
+}

@@ -1,0 +1,126 @@
+//! The hot path: executions from accepted to final, their leases, and schedules.
+//!
+//! Layout, in reading order:
+//! - [`model`]: what goes in and comes out.
+//! - [`Store`]: the seam that the engine stands on.
+//! - `flow/`: each step once, over the small row operations of `rows.rs`: load, ask `bulkhead-sched`, keep.
+//! - [`sqlite`], [`mem`]: the row operations, over a transaction and over maps.
+//!
+//! Each method of [`Store`] is one transaction. SQLite gets its batching from the writer, which commits what has
+//! piled up together; so a method takes one submit or one settle. An implementation over PostgreSQL collects
+//! concurrent calls in the same way, into one statement over arrays (`FOR UPDATE SKIP LOCKED` in dispatch).
+
+//mod flow;
+pub mod mem;
+pub mod model;
+//mod rows;
+pub mod sqlite;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bulkhead_sched::share::{Share, ShareLimits};
+use bulkhead_types::{
+    Attempt, Execution, ExecutionId, LeaseRef, TenantId, TimelineEvent, Timestamp, WorkerId,
+};
+
+use crate::checkpoints::{Checkpoint, CheckpointError};
+use crate::db::StoreError;
+use model::{
+    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fired, Page, RecallReason, Schedule, ScheduleKey, Settled,
+    Settlement, Submit, SubmitError, Submitted, Tick,
+};
+
+/// What the engine stands on. Time, randomness and new ids are arguments.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Accepts an execution under the new name `id`, or finds the one that it repeats.
+    async fn submit(&self, id: ExecutionId, submit: Submit, now: Timestamp) -> Result<Submitted, SubmitError>;
+
+    /// Gives a worker up to `dispatch.max` leases, fairly chosen.
+    async fn dispatch(&self, dispatch: Dispatch) -> Result<Dispatched, StoreError>;
+
+    /// Renews a worker's leases for `lease` from `now`, in one write. Returns those it must stop.
+    async fn renew(
+        &self,
+        worker: WorkerId,
+        leases: Vec<LeaseRef>,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Vec<(LeaseRef, RecallReason)>, StoreError>;
+
+    /// Takes the outcome of an attempt and decides what follows. Refused when the lease is not the newest.
+    async fn settle(
+        &self,
+        lease: LeaseRef,
+        settled: Settled,
+        now: Timestamp,
+        random: u64,
+    ) -> Result<Settlement, StoreError>;
+
+    /// Cancels: what does not run is final at once, what runs is to be recalled.
+    async fn cancel(&self, tenant: TenantId, id: ExecutionId, now: Timestamp) -> Result<CancelResult, StoreError>;
+
+    /// What time alone brings about: dead leases, waits that are over, start-by deadlines, old idempotency keys.
+    /// At most `limit` executions in one go.
+    async fn tick(&self, now: Timestamp, random: u64, limit: usize) -> Result<Tick, StoreError>;
+
+    /// Ends the leases of every worker but `survivor`. Only for a server that knows the others to be dead.
+    async fn recover(&self, survivor: Option<WorkerId>, now: Timestamp, random: u64) -> Result<Tick, StoreError>;
+
+    /// An execution with its input and output.
+    async fn execution(&self, id: ExecutionId) -> Result<Option<Execution>, StoreError>;
+
+    /// A submit that repeats this execution, with a fresh name and no idempotency key.
+    async fn again(&self, tenant: TenantId, id: ExecutionId) -> Result<Option<Submit>, StoreError>;
+
+    /// A tenant's executions, newest first, without inputs and outputs.
+    async fn executions(&self, tenant: TenantId, filter: ExecutionFilter) -> Result<Page, StoreError>;
+
+    /// The attempts of an execution, oldest first.
+    async fn attempts(&self, id: ExecutionId) -> Result<Vec<Attempt>, StoreError>;
+
+    /// What happened to an execution, oldest first.
+    async fn timeline(&self, id: ExecutionId) -> Result<Vec<TimelineEvent>, StoreError>;
+
+    /// Adds to the timeline; dropped without a word past [`model::TIMELINE_EVENTS_MAX`] events.
+    async fn append_event(&self, id: ExecutionId, event: TimelineEvent) -> Result<(), StoreError>;
+
+    /// Sets what a tenant may have at the same time.
+    async fn set_share(&self, tenant: TenantId, limits: ShareLimits) -> Result<(), StoreError>;
+
+    /// A tenant's counters.
+    async fn share(&self, tenant: TenantId) -> Result<Option<Share>, StoreError>;
+
+    /// The checkpoint kept under `scope`.
+    async fn checkpoint(&self, scope: String) -> Result<Option<Checkpoint>, StoreError>;
+
+    /// Saves (or, with `None`, clears) the checkpoint of the execution that holds `lease`, if it is still at
+    /// version `expected`. Returns the new version.
+    async fn save_checkpoint(
+        &self,
+        lease: LeaseRef,
+        expected: u64,
+        body: Option<String>,
+        now: Timestamp,
+    ) -> Result<u64, CheckpointError>;
+
+    /// Makes or replaces a schedule.
+    async fn put_schedule(&self, schedule: Schedule) -> Result<(), StoreError>;
+
+    /// Removes a schedule; `false` when there was none.
+    async fn remove_schedule(&self, key: ScheduleKey) -> Result<bool, StoreError>;
+
+    /// A tenant's schedules.
+    async fn schedules(&self, tenant: TenantId) -> Result<Vec<Schedule>, StoreError>;
+
+    /// One schedule.
+    async fn schedule(&self, key: ScheduleKey) -> Result<Option<Schedule>, StoreError>;
+
+    /// Schedules due at `now`, the longest due first, and when the next one is.
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<(Vec<Schedule>, Option<Timestamp>), StoreError>;
+
+    /// Fires a schedule that was due at `due_at`: moves it on and submits, in one transaction. `None` when somebody
+    /// else was faster.
+    async fn fire(&self, fire: model::Fire) -> Result<Option<Fired>, StoreError>;
+}
