@@ -67,12 +67,6 @@ fn cargo_build(profile: Profile, what: &[&str], rustflags: Option<&str>) -> anyh
 fn harness(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     let bundle = workspace.target.join("harness/zygote.js");
     let script = workspace.root.join("runtime/node/harness/build.mjs");
-    if !script.exists() {
-        // Until the harness is in the tree.
-        std::fs::create_dir_all(workspace.target.join("harness"))?;
-        std::fs::write(&bundle, "throw new Error('no harness was built into this image');\n")?;
-        return Ok(bundle);
-    }
-    run(Command::new(workspace.node()?).arg(script).arg("--out").arg(&bundle))?;
+    run(Command::new(workspace.node()?).arg(script).arg(&bundle))?;
     Ok(bundle)
 }
