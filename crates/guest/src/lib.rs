@@ -1,1 +1,43 @@
 //! Process 1 of every compartment: slots, zygotes, sandboxes, limits, streams.
+//!
+//! The worker tells the guest over one stream to start zygotes and to make sandboxes; the guest places each
+//! forked sandbox in a *slot* (a uid, a scratch directory, a cgroup), checks from outside that it is confined,
+//! relays its frames, and afterwards kills and wipes all of it.
+//!
+//! Layout, in reading order: [`config`] is what the wall tells the guest; [`run`] is the event loop;
+//! [`zygote_wire`] is what guest and zygote say to each other; [`confine`] is what a forked child does to itself
+//! before its first line of tenant code (the Node addon calls it); [`filter`] is the syscall allow-list.
+//!
+//! Invariant: the guest knows nothing of Node.js, tenants or executions, and nothing that comes from a sandbox is
+//! parsed beyond a frame's header.
+
+pub mod config;
+pub mod confine;
+pub mod filter;
+pub mod zygote_wire;
+
+mod fdpass;
+mod guest;
+mod link;
+mod reclaim;
+mod sandbox;
+mod slot;
+mod spawn;
+mod sys;
+mod zygote;
+
+pub use fdpass::{Received, receive, send};
+pub use guest::run;
+pub use sys::{
+    Exited, WaitStatus, exit_now, fork_with_heap, poll_readable, process_descriptor, reap_one,
+};
+
+/// File descriptors that the guest is started with.
+pub mod fds {
+    /// The stream to the worker.
+    pub const STREAM: i32 = 3;
+    /// The configuration, to be read to its end.
+    pub const CONFIG: i32 = 4;
+    /// The first of the slots' cgroup files.
+    pub const SLOTS_FIRST: i32 = 16;
+}

@@ -1,0 +1,184 @@
+//! What a forked child does to itself before its first line of tenant code. Each stage that fails ends the child
+//! with its name; none is skipped.
+//!
+//! The zygote has no capability from which a child could take the slot's uid. So the child makes a user namespace
+//! of its own, the guest maps exactly one uid into it (the slot's), and the child takes that. Rejected: letting
+//! the zygote keep `CAP_SETUID`, since the bundle's top level runs in it.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use bulkhead_protocol::GuestError;
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
+};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::thread::CapabilitySet;
+
+use crate::filter::{self, Filters};
+use crate::sys;
+use crate::zygote_wire::{SANDBOX_UID, ZYGOTE_FD, handshake};
+
+/// Open files at most.
+const FILES_MAX: u64 = 4096;
+
+/// What a zygote prepares once for all its children.
+#[derive(Debug)]
+pub struct Confinement {
+    /// Trees to read and execute from.
+    pub execute: Vec<PathBuf>,
+    /// Trees and files to read.
+    pub read: Vec<PathBuf>,
+    /// Device files to read and write.
+    pub devices: Vec<PathBuf>,
+    /// The final filter.
+    pub filters: Filters,
+}
+
+/// What differs from child to child.
+#[derive(Debug)]
+pub struct Place {
+    /// The stream to the guest.
+    pub stream: OwnedFd,
+    /// `cgroup.procs` of each hierarchy.
+    pub join: Vec<OwnedFd>,
+    /// The scratch directory.
+    pub scratch: PathBuf,
+    /// CPU seconds, if limited.
+    pub cpu_s: Option<u64>,
+}
+
+/// Confines the calling process: a fresh fork with one thread. On success the stream is ready for frames.
+///
+/// # Errors
+/// The stage that failed. The guest has been told; the caller leaves.
+pub fn confine(
+    confinement: &Confinement,
+    place: &Place,
+    output: &OwnedFd,
+) -> Result<(), GuestError> {
+    let done = stages(confinement, place, output);
+    if let Err(error) = &done {
+        let mut text = vec![handshake::FAILED];
+        text.extend_from_slice(format!("{}: {}\n", error.stage, error.message).as_bytes());
+        if rustix::io::write(&place.stream, &text).is_err() {
+            // The guest sees the child leave, and refuses the sandbox: only the wording is lost.
+        }
+    }
+    done
+}
+
+fn stages(confinement: &Confinement, place: &Place, output: &OwnedFd) -> Result<(), GuestError> {
+    stage("descriptors", own_descriptors(output))?;
+    stage("session", rustix::process::setsid())?;
+    stage("cgroup", join_cgroups(&place.join))?;
+    stage("user_namespace", sys::unshare_user())?;
+    stage("uid_map", await_mapping(&place.stream))?;
+    stage("uid", sys::become_user(SANDBOX_UID, SANDBOX_UID))?;
+    stage("capabilities", drop_capabilities())?;
+    stage("dumpable", set_dumpable_behavior(DumpableBehavior::Dumpable))?;
+    stage("scratch", std::env::set_current_dir(&place.scratch))?;
+    stage("rlimits", resource_limits(place.cpu_s))?;
+    stage("no_new_privs", rustix::thread::set_no_new_privs(true))?;
+    stage("landlock", landlock(confinement, &place.scratch))?;
+    stage("seccomp", filter::apply(&confinement.filters))?;
+    stage("ready", rustix::io::write(&place.stream, &[handshake::READY]))?;
+    Ok(())
+}
+
+fn stage<T, E: std::fmt::Display>(name: &str, result: Result<T, E>) -> Result<T, GuestError> {
+    result.map_err(|error| GuestError { stage: name.to_owned(), message: error.to_string() })
+}
+
+fn join_cgroups(join: &[OwnedFd]) -> rustix::io::Result<()> {
+    for file in join {
+        // 0 means the writer. The guest looks into cgroup.procs afterwards.
+        rustix::io::write(file, b"0")?;
+    }
+    Ok(())
+}
+
+fn await_mapping(stream: &OwnedFd) -> std::io::Result<()> {
+    rustix::io::write(stream, &[handshake::HELLO])?;
+    let mut answer = [0_u8; 1];
+    match rustix::io::read(stream, &mut answer)? {
+        1 if answer[0] == handshake::MAPPED => Ok(()),
+        _ => Err(std::io::Error::other("the guest did not map the user namespace")),
+    }
+}
+
+fn drop_capabilities() -> rustix::io::Result<()> {
+    // The bounding set needs CAP_SETPCAP, which goes with the rest: so it is first.
+    for capability in CapabilitySet::all().iter() {
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            // This kernel has no such capability, and so nobody holds it.
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    rustix::thread::clear_ambient_capability_set()?;
+    let none = CapabilitySet::empty();
+    let sets =
+        rustix::thread::CapabilitySets { effective: none, permitted: none, inheritable: none };
+    rustix::thread::set_capabilities(None, sets)
+}
+
+fn resource_limits(cpu_s: Option<u64>) -> std::io::Result<()> {
+    sys::limit(libc::RLIMIT_CORE, 0)?;
+    sys::limit(libc::RLIMIT_NOFILE, FILES_MAX)?;
+    sys::limit(libc::RLIMIT_MEMLOCK, 0)?;
+    sys::limit(libc::RLIMIT_MSGQUEUE, 0)?;
+    sys::limit(libc::RLIMIT_NICE, 0)?;
+    sys::limit(libc::RLIMIT_RTPRIO, 0)?;
+    cpu_s.map_or(Ok(()), |seconds| sys::limit(libc::RLIMIT_CPU, seconds.max(1)))
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LandlockError {
+    #[error(transparent)]
+    Ruleset(#[from] landlock::RulesetError),
+    #[error(transparent)]
+    Path(#[from] landlock::PathFdError),
+    #[error("the kernel enforces only part of the domain ({0:?}); ABI 6 (Linux 6.12) is needed")]
+    Partly(RulesetStatus),
+}
+
+fn landlock(confinement: &Confinement, scratch: &Path) -> Result<(), LandlockError> {
+    // ABI 6 brought scopes for signals and abstract sockets: without these, forks of one zygote could reach each
+    // other. HardRequirement makes anything less an error.
+    let abi = ABI::V6;
+    let all = AccessFs::from_all(abi);
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    let ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(all)?
+        .handle_access(AccessNet::from_all(abi))?
+        .scope(Scope::from_all(abi))?
+        .create()?;
+    let own = all & !(AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock);
+    let mut ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(scratch)?, own))?;
+    for path in &confinement.execute {
+        ruleset =
+            ruleset.add_rule(PathBeneath::new(PathFd::new(path)?, read | AccessFs::Execute))?;
+    }
+    for path in &confinement.read {
+        let access = if path.is_dir() { read } else { AccessFs::ReadFile.into() };
+        ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(path)?, access))?;
+    }
+    for path in &confinement.devices {
+        let access = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate;
+        ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(path)?, access))?;
+    }
+    let status = ruleset.restrict_self()?.ruleset;
+    if status == RulesetStatus::FullyEnforced { Ok(()) } else { Err(LandlockError::Partly(status)) }
+}
+
+/// Output becomes descriptors 1 and 2, and the zygote's control socket makes way for `/dev/null`.
+fn own_descriptors(output: &OwnedFd) -> std::io::Result<()> {
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
+    sys::place(null.as_raw_fd(), ZYGOTE_FD)?;
+    rustix::io::fcntl_setfd(sys::borrowed(ZYGOTE_FD), rustix::io::FdFlags::CLOEXEC)?;
+    sys::place(output.as_raw_fd(), 1)?;
+    sys::place(output.as_raw_fd(), 2)
+}

@@ -1,0 +1,176 @@
+//! The syscall allow-list: `syscalls.json`, each entry with its reason, compiled to BPF.
+//!
+//! Two lists come from one file. A zygote runs under the longer one from before its first instruction; a sandbox
+//! adds the shorter one, without the calls it needed to confine itself. What is not listed answers `EPERM`;
+//! `clone3` answers `ENOSYS`, since its flags are behind a pointer that a filter can't follow, and glibc then
+//! uses `clone`.
+
+use seccompiler::{BpfProgram, TargetArch, compile_from_json};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+const LIST: &str = include_str!("syscalls.json");
+
+/// Who is filtered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// A zygote, before it runs its program.
+    Zygote,
+    /// A sandbox, as its last stage.
+    Sandbox,
+}
+
+/// Why no filter could be made or applied.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// `syscalls.json` is wrong.
+    #[error("the syscall list can't be read: {0}")]
+    List(#[from] serde_json::Error),
+    /// The list does not compile, or the kernel refused the filter.
+    #[error("syscall filter: {0}")]
+    Filter(#[from] seccompiler::Error),
+    /// Nothing to apply: never accepted in silence.
+    #[error("the compiled syscall filter is empty")]
+    Empty,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    why: String,
+    names: Vec<String>,
+    #[serde(default)]
+    arg: Option<Arg>,
+    #[serde(default)]
+    zygote: bool,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Arg {
+    index: u8,
+    #[serde(default)]
+    masked: Option<u64>,
+    equals: u64,
+}
+
+/// Filters ready to be applied, in order.
+#[derive(Debug, Clone)]
+pub struct Filters(Vec<BpfProgram>);
+
+/// Compiles the filters for `who`.
+///
+/// # Errors
+/// When the list is wrong: a bug of ours that every test meets first.
+pub fn compile(who: Who) -> Result<Filters, FilterError> {
+    let allow = program(allowed(who)?, &json!({"errno": libc::EPERM}), &json!("allow"))?;
+    if who == Who::Sandbox {
+        return Ok(Filters(vec![allow]));
+    }
+    let clone3 = json!([{"syscall": "clone3"}]);
+    let no_clone3 = program(clone3, &json!("allow"), &json!({"errno": libc::ENOSYS}))?;
+    // The newest filter's errno wins a tie, so the allow-list comes first and lets clone3 through.
+    Ok(Filters(vec![allow, no_clone3]))
+}
+
+/// Applies them to the calling thread, which must be the only one. Sets `no_new_privs` first.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn apply(filters: &Filters) -> Result<(), FilterError> {
+    if filters.0.iter().any(Vec::is_empty) {
+        return Err(FilterError::Empty);
+    }
+    filters.0.iter().try_for_each(|filter| Ok(seccompiler::apply_filter(filter)?))
+}
+
+fn program(filter: Value, otherwise: &Value, on_match: &Value) -> Result<BpfProgram, FilterError> {
+    let source = json!({"it": {
+        "mismatch_action": otherwise, "match_action": on_match, "filter": filter,
+    }});
+    let text = serde_json::to_vec(&source)?;
+    let mut programs = compile_from_json(text.as_slice(), TargetArch::x86_64)?;
+    programs.remove("it").ok_or(FilterError::Empty)
+}
+
+fn allowed(who: Who) -> Result<Value, FilterError> {
+    let entries: Vec<Entry> = serde_json::from_str(LIST)?;
+    let of_whom = entries.iter().filter(|entry| who == Who::Zygote || !entry.zygote);
+    let rules = of_whom.flat_map(|entry| entry.names.iter().map(move |name| rule(entry, name)));
+    Ok(rules.collect())
+}
+
+fn rule(entry: &Entry, name: &str) -> Value {
+    let Some(arg) = entry.arg else {
+        return json!({"syscall": name, "comment": entry.why});
+    };
+    let op = arg.masked.map_or(json!("eq"), |mask| json!({"masked_eq": mask}));
+    let condition = json!({"index": arg.index, "type": "dword", "op": op, "val": arg.equals});
+    json!({"syscall": name, "comment": entry.why, "args": [condition]})
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn both_lists_compile() {
+        assert_eq!(compile(Who::Zygote).unwrap().0.len(), 2);
+        assert_eq!(compile(Who::Sandbox).unwrap().0.len(), 1);
+    }
+
+    #[test]
+    fn every_entry_has_a_reason_and_none_is_said_twice() {
+        let entries: Vec<Entry> = serde_json::from_str(LIST).unwrap();
+        let mut plain = std::collections::HashSet::new();
+        for entry in &entries {
+            assert!(entry.why.len() > 15, "{:?}", entry.names);
+            for name in entry.names.iter().filter(|_| entry.arg.is_none()) {
+                assert!(plain.insert(name), "{name} is allowed twice");
+            }
+        }
+    }
+
+    #[test]
+    fn what_opens_the_kernel_is_on_neither_list() {
+        let text = allowed(Who::Zygote).unwrap().to_string();
+        for name in [
+            "mount",
+            "umount2",
+            "pivot_root",
+            "chroot",
+            "setns",
+            "bpf",
+            "perf_event_open",
+            "ptrace",
+            "keyctl",
+            "add_key",
+            "request_key",
+            "userfaultfd",
+            "io_uring_setup",
+            "init_module",
+            "kexec_load",
+            "memfd_create",
+            "process_vm_readv",
+            "open_tree",
+            "move_mount",
+            "fsopen",
+            "shmget",
+            "msgget",
+            "semget",
+            "mq_open",
+            "personality",
+            "mlockall",
+            "setpriority",
+            "sched_setscheduler",
+            "ioprio_set",
+            "mknod",
+            "mknodat",
+            "name_to_handle_at",
+            "open_by_handle_at",
+        ] {
+            assert!(!text.contains(&format!("\"{name}\"")), "{name}");
+        }
+    }
+}

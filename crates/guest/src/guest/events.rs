@@ -1,0 +1,248 @@
+//! What happens to the guest: bytes, deaths, and the passing of time.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use bulkhead_protocol::{Frame, FromGuest, HEADER_BYTES, Kind, SandboxGone};
+use rustix::event::epoll::{self, EventFlags};
+use rustix::io::Errno;
+
+use super::{Guest, Token, now};
+use crate::sandbox::{START_MAX, Stage};
+use crate::sys::{self, Exited, WaitStatus};
+use crate::zygote_wire::FromZygote;
+
+/// Bytes of standard output taken at once.
+const OUTPUT_BYTES: usize = 16 * 1024;
+
+impl Guest {
+    pub(super) fn on_event(&mut self, token: Token, flags: EventFlags) -> io::Result<()> {
+        match token {
+            Token::Worker => self.on_worker(flags),
+            Token::Children => self.on_children(),
+            Token::ZygoteControl(number) => self.on_zygote(number, flags),
+            Token::ZygoteOutput(number) => self.on_zygote_output(number),
+            Token::Stream(number) => self.on_stream(number, flags),
+            Token::Output(number) => self.on_output(number),
+            Token::Death(number) => self.on_death(number),
+        }
+    }
+
+    fn on_worker(&mut self, flags: EventFlags) -> io::Result<()> {
+        if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+            return Ok(());
+        }
+        let frames = self.worker.read_frames().map_err(io::Error::other)?;
+        frames.into_iter().try_for_each(|frame| self.on_worker_frame(frame))
+    }
+
+    /// Reaps whatever ended: zygotes, reclaimers, and orphans that came to process 1.
+    fn on_children(&mut self) -> io::Result<()> {
+        sys::drain_child_events(&self.children)?;
+        while let Some(exited) = sys::reap_one(-1)? {
+            if let Some(sandbox) =
+                self.sandboxes.values_mut().find(|s| s.reclaimer == Some(exited.pid))
+            {
+                sandbox.reclaimed = Some(exited.status.exited() == Some(0));
+                sandbox.reclaimed_at = Some(now());
+            } else if let Some(sandbox) =
+                self.sandboxes.values_mut().find(|s| s.pid == Some(exited.pid))
+            {
+                sandbox.exited = Some(exited);
+            } else if let Some(zygote) =
+                self.zygotes.values_mut().find(|z| z.pid == Some(exited.pid))
+            {
+                // What it said before it left comes first; its number may soon be somebody else's.
+                zygote.pid = None;
+                zygote.ready_by.get_or_insert_with(now);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_zygote(&mut self, number: u32, flags: EventFlags) -> io::Result<()> {
+        let Some(zygote) = self.zygotes.get_mut(&number) else { return Ok(()) };
+        if flags.contains(EventFlags::OUT) {
+            zygote.send_requests();
+        }
+        while let Some(packet) = self.zygotes.get_mut(&number).and_then(|zygote| zygote.receive()) {
+            self.on_zygote_packet(number, packet);
+        }
+        self.bury_zygote_if_failed(number)?;
+        self.watch_zygote(number)
+    }
+
+    fn on_zygote_packet(&mut self, number: u32, packet: FromZygote) {
+        let Some(zygote) = self.zygotes.get_mut(&number) else { return };
+        match packet {
+            FromZygote::Ready => {
+                zygote.ready_by = None;
+                let load_us =
+                    u64::try_from(zygote.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.tell(&FromGuest::ZygoteReady { zygote: number, load_us });
+            }
+            FromZygote::Failed(error) => zygote.failed = Some(error),
+            FromZygote::NotForked { sandbox, error } => {
+                let its_own = self.sandboxes.get_mut(&sandbox).filter(|it| it.zygote == number);
+                if let Some(sandbox) = its_own.filter(|it| it.pid.is_none()) {
+                    sandbox.refuse(&error.stage, error.message);
+                }
+            }
+            FromZygote::Exited { pid, status, cpu_us, memory_bytes_peak } => {
+                let its_own =
+                    |it: &&mut crate::sandbox::Sandbox| it.zygote == number && it.pid == Some(pid);
+                if let Some(sandbox) = self.sandboxes.values_mut().find(its_own) {
+                    let status = WaitStatus(status);
+                    sandbox.exited.get_or_insert(Exited { pid, status, cpu_us, memory_bytes_peak });
+                    sandbox.dead.get_or_insert_with(now);
+                }
+            }
+        }
+    }
+
+    pub(super) fn bury_zygote_if_failed(&mut self, number: u32) -> io::Result<()> {
+        let Some(zygote) = self.zygotes.get_mut(&number) else { return Ok(()) };
+        let Some(obituary) = zygote.obituary(number) else { return Ok(()) };
+        zygote.pid.map_or(Ok(()), sys::kill)?;
+        self.zygotes.remove(&number);
+        self.tell(&obituary);
+        for sandbox in
+            self.sandboxes.values_mut().filter(|it| it.zygote == number && it.pid.is_none())
+        {
+            sandbox.refuse("zygote", "its zygote died".to_owned());
+        }
+        Ok(())
+    }
+
+    fn on_zygote_output(&mut self, number: u32) -> io::Result<()> {
+        let Some(zygote) = self.zygotes.get_mut(&number) else { return Ok(()) };
+        if !zygote.read_output() {
+            epoll::delete(&self.epoll, &zygote.output_pipe)?;
+        }
+        Ok(())
+    }
+
+    fn on_stream(&mut self, number: u32, flags: EventFlags) -> io::Result<()> {
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else { return Ok(()) };
+        if sandbox.link.ended {
+            // Read to its end: epoll must not report the hang-up over and over.
+            return self.park_hangup(number);
+        }
+        if sandbox.stage != Stage::Ready {
+            return self.on_handshake(number);
+        }
+        if flags.contains(EventFlags::OUT) {
+            sandbox.link.flush();
+        }
+        if sandbox.watching.0
+            && flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR)
+        {
+            let frames = sandbox.link.read_frames();
+            self.on_sandbox_frames(number, frames);
+        } else if flags.intersects(EventFlags::HUP | EventFlags::ERR) && !sandbox.watching.0 {
+            // Closed on the far side while it may not be read: look again when the worker grants more.
+            self.park_hangup(number)?;
+        }
+        self.watch_stream(number)
+    }
+
+    /// Stops watching a stream that hung up, until [`Guest::watch_stream`] wants something of it again.
+    fn park_hangup(&mut self, number: u32) -> io::Result<()> {
+        let Some(sandbox) = self.sandboxes.get_mut(&number).filter(|it| !it.parked_hangup) else {
+            return Ok(());
+        };
+        epoll::delete(&self.epoll, &sandbox.link.fd)?;
+        sandbox.parked_hangup = true;
+        Ok(())
+    }
+
+    fn on_sandbox_frames(
+        &mut self,
+        number: u32,
+        frames: Result<Vec<Frame>, bulkhead_protocol::FrameError>,
+    ) {
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else { return };
+        let violation = |error: String| SandboxGone::ProtocolViolation { error };
+        let frames = match frames {
+            Ok(frames) => frames,
+            Err(error) => {
+                sandbox.link.ended = true;
+                sandbox.end(violation(error.to_string()));
+                return;
+            }
+        };
+        for frame in frames {
+            let Some(sandbox) = self.sandboxes.get_mut(&number) else { return };
+            if !frame.kind.from_sandbox() {
+                sandbox.link.ended = true;
+                sandbox.end(violation(format!("a sandbox may not send {:?}", frame.kind)));
+                return;
+            }
+            let bytes = HEADER_BYTES + frame.payload.len();
+            sandbox.credit -= i64::try_from(bytes).unwrap_or(i64::MAX);
+            self.relay(number, frame);
+        }
+    }
+
+    /// Standard output and error: passed on as they are, and charged like frames.
+    fn on_output(&mut self, number: u32) -> io::Result<()> {
+        let backlog = self.backlog;
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else { return Ok(()) };
+        let Some(output) = &sandbox.output else { return Ok(()) };
+        let mut buffer = [0_u8; OUTPUT_BYTES];
+        let count = match rustix::io::read(output, &mut buffer) {
+            Ok(count) => count,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
+            Err(_) => 0,
+        };
+        if count == 0 {
+            epoll::delete(&self.epoll, output)?;
+            sandbox.output = None;
+            return Ok(());
+        }
+        // A sandbox that floods its output beyond its credit loses what does not fit: it is text for people, and
+        // the log has its limit anyway.
+        if sandbox.credit > 0 && !backlog {
+            sandbox.credit -= i64::try_from(HEADER_BYTES + count).unwrap_or(0);
+            self.relay(number, Frame::new(number, 0, Kind::Output, buffer[..count].to_vec()));
+        }
+        Ok(())
+    }
+
+    fn on_death(&mut self, number: u32) -> io::Result<()> {
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else { return Ok(()) };
+        sandbox.dead.get_or_insert_with(now);
+        if let Some(pidfd) = sandbox.pidfd.take() {
+            epoll::delete(&self.epoll, pidfd.as_fd())?;
+        }
+        Ok(())
+    }
+
+    /// Deadlines, and limits that have no event.
+    pub(super) fn tick(&mut self) -> io::Result<()> {
+        let now = now();
+        for sandbox in self.sandboxes.values_mut().filter(|sandbox| !sandbox.ending()) {
+            let slot = self.slots.config(sandbox.slot);
+            sandbox.scratch_full = slot.scratch_is_full();
+            if slot.counters().processes_refused > sandbox.before.processes_refused {
+                sandbox.end(SandboxGone::ProcessLimit);
+            }
+            if sandbox.stage != Stage::Ready && now.duration_since(sandbox.asked) > START_MAX {
+                sandbox.refuse("fork", format!("not confined within {} s", START_MAX.as_secs()));
+            }
+        }
+        let late: Vec<u32> = self
+            .zygotes
+            .iter()
+            .filter(|(_, zygote)| zygote.ready_by.is_some_and(|by| now >= by))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in late {
+            if let Some(zygote) = self.zygotes.get_mut(&number) {
+                zygote.fail("zygote", "it was not ready in time, or left before".to_owned());
+            }
+            self.bury_zygote_if_failed(number)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! Making a slot as new: everything of its uid dead, its scratch directory empty. A helper process does it, so
+//! that the event loop goes on however much an attacker has left behind.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, unlinkat};
+use rustix::io::Errno;
+
+use crate::config::SlotConfig;
+use crate::sys::{self, RawPid};
+
+/// Rounds of killing until the slot must be empty; each round waits 1 ms more than the one before, at most 20.
+const ROUNDS_MAX: u64 = 400;
+
+/// Starts the helper. It leaves with 0 when the slot is as new.
+pub(crate) fn start(slot: &SlotConfig) -> io::Result<RawPid> {
+    let pid = sys::fork()?;
+    if pid != 0 {
+        return Ok(pid);
+    }
+    let clean = kill_everything(slot.uid).and_then(|()| wipe(&slot.scratch));
+    sys::exit_now(i32::from(clean.is_err()))
+}
+
+/// Kills until nothing with this uid is left. One `kill(-1)` reaches all processes at once, and the kernel lets
+/// no fork complete in a process with a pending SIGKILL, so a fork bomb can't outrun it.
+fn kill_everything(uid: u32) -> io::Result<()> {
+    for round in 0..ROUNDS_MAX {
+        if !kill_round(uid)? {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(round.min(20)));
+    }
+    Err(io::Error::other("processes remain"))
+}
+
+/// Whether there was anything to kill. Signals are sent as the slot's own user, and so reach nobody else.
+fn kill_round(uid: u32) -> io::Result<bool> {
+    let pid = sys::fork()?;
+    if pid == 0 {
+        let killed = sys::become_user(uid, uid).and_then(|()| sys::kill_all());
+        sys::exit_now(killed.map_or(2, i32::from));
+    }
+    match sys::wait_for(pid)?.exited() {
+        Some(0) => Ok(false),
+        // 1: there were some. Anything else: somebody got in the way; look again.
+        _ => Ok(true),
+    }
+}
+
+/// Empties a directory, however deep, with a bounded number of open files. Nothing else acts in there any more.
+pub(crate) fn wipe(top: &Path) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut here = rustix::fs::open(top, flags, Mode::empty())?;
+    let mut names: Vec<CString> = Vec::new();
+    loop {
+        match empty_of_files(&here)? {
+            Some(name) => {
+                here = open_child(&here, &name, flags)?;
+                names.push(name);
+            }
+            None => {
+                let Some(name) = names.pop() else { return Ok(()) };
+                here = openat(&here, "..", flags, Mode::empty())?;
+                unlinkat(&here, name.as_c_str(), AtFlags::REMOVEDIR)?;
+            }
+        }
+    }
+}
+
+fn open_child(here: &OwnedFd, name: &CString, flags: OFlags) -> io::Result<OwnedFd> {
+    match openat(here, name.as_c_str(), flags, Mode::empty()) {
+        // The owner took away every permission, and this process may not override it on this wall.
+        Err(Errno::ACCESS) => {
+            rustix::fs::chmodat(here, name.as_c_str(), Mode::RWXU, AtFlags::empty())?;
+            Ok(openat(here, name.as_c_str(), flags, Mode::empty())?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Unlinks all that is no directory, and empty directories; returns the first directory that is not empty.
+fn empty_of_files(here: &OwnedFd) -> io::Result<Option<CString>> {
+    for entry in Dir::read_from(here)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let flags = match entry.file_type() {
+            FileType::Directory => AtFlags::REMOVEDIR,
+            _ => AtFlags::empty(),
+        };
+        match unlinkat(here, name, flags) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(Errno::NOTEMPTY | Errno::EXIST) => return Ok(Some(name.to_owned())),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn a_hostile_tree_is_wiped_and_nothing_outside_is_touched() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("keep"), "x").unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        symlink(outside.path(), scratch.path().join("link")).unwrap();
+        symlink("/nowhere", scratch.path().join("dangling")).unwrap();
+        let mut deep = scratch.path().to_path_buf();
+        // Deeper than PATH_MAX can name, made from inside.
+        for _ in 0..400 {
+            deep.push("0123456789abcdef");
+        }
+        make_deep(scratch.path(), 400);
+        std::fs::create_dir(scratch.path().join("shut")).unwrap();
+        std::fs::write(scratch.path().join("shut/file"), "x").unwrap();
+        let shut = std::fs::Permissions::from_mode(0o000);
+        std::fs::set_permissions(scratch.path().join("shut"), shut).unwrap();
+        wipe(scratch.path()).unwrap();
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+        assert!(outside.path().join("keep").exists());
+    }
+
+    fn make_deep(top: &Path, depth: usize) {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let mut here = rustix::fs::open(top, flags, Mode::empty()).unwrap();
+        for _ in 0..depth {
+            rustix::fs::mkdirat(&here, "0123456789abcdef", Mode::RWXU).unwrap();
+            here = openat(&here, "0123456789abcdef", flags, Mode::empty()).unwrap();
+        }
+    }
+}

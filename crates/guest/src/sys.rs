@@ -1,0 +1,281 @@
+//! The few system calls that no safe crate wraps. Each wrapper is a line or two; nothing is decided here.
+#![allow(
+    unsafe_code,
+    reason = "the only file of the guest with unsafe code: no safe crate wraps these calls"
+)]
+
+use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// A process id.
+pub(crate) type RawPid = i32;
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Forks through libc, so that its fork handlers run. Returns 0 in the child.
+pub(crate) fn fork() -> io::Result<RawPid> {
+    // SAFETY: guest and zygote fork with exactly one thread, so the child never waits for a lock that a thread
+    // which does not exist in it holds.
+    check(unsafe { libc::fork() })
+}
+
+/// Leaves at once, without exit handlers: in a forked child these belong to the parent.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: `_exit` touches no memory of the process.
+    unsafe { libc::_exit(status) }
+}
+
+/// Makes V8's heap part of what a fork inherits, then forks. Returns 0 in the child.
+///
+/// V8 marks its mappings `MADV_DONTFORK`; a child without them dies on its first heap access. The walk over
+/// `/proc/self/maps` and the fork belong together, since the heap grows in between.
+///
+/// # Errors
+/// When the maps can't be read or the kernel refuses to fork.
+pub fn fork_with_heap() -> io::Result<i32> {
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    for line in maps.lines() {
+        if let Some((from, length)) = private_mapping(line) {
+            // SAFETY: MADV_DOFORK changes what a fork copies, never the contents or the protection of memory, and
+            // the range was just listed by the kernel. A mapping that went away meanwhile gives ENOMEM, which is
+            // of no matter: there is nothing left to inherit.
+            unsafe { libc::madvise(from as *mut libc::c_void, length, libc::MADV_DOFORK) };
+        }
+    }
+    fork()
+}
+
+fn private_mapping(line: &str) -> Option<(usize, usize)> {
+    let (range, rest) = line.split_once(' ')?;
+    if rest.as_bytes().get(3) != Some(&b'p') || rest.contains("[v") {
+        return None;
+    }
+    let (from, to) = range.split_once('-')?;
+    let from = usize::from_str_radix(from, 16).ok()?;
+    let to = usize::from_str_radix(to, 16).ok()?;
+    Some((from, to.checked_sub(from)?))
+}
+
+/// A process that ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Exited {
+    /// Which.
+    pub pid: i32,
+    /// How.
+    pub status: WaitStatus,
+    /// CPU time of it and of those it waited for, microseconds.
+    pub cpu_us: u64,
+    /// Peak resident memory, bytes.
+    pub memory_bytes_peak: u64,
+}
+
+/// A status as `wait(2)` gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitStatus(pub i32);
+
+impl WaitStatus {
+    /// The exit status, if it left by itself.
+    #[must_use]
+    pub fn exited(self) -> Option<i32> {
+        libc::WIFEXITED(self.0).then(|| libc::WEXITSTATUS(self.0))
+    }
+
+    /// The signal that ended it.
+    #[must_use]
+    pub fn signal(self) -> Option<i32> {
+        libc::WIFSIGNALED(self.0).then(|| libc::WTERMSIG(self.0))
+    }
+}
+
+/// Reaps one child that has ended; `pid` of -1 is any. `None` when there is none at present.
+///
+/// # Errors
+/// None but those of `wait4(2)`; "no child" is `None`.
+pub fn reap_one(pid: i32) -> io::Result<Option<Exited>> {
+    let mut status = 0;
+    // SAFETY: an all-zero rusage is a valid value of that plain C struct.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live locals of the types that wait4 fills in.
+    let got = unsafe { libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage) };
+    match check(got) {
+        Ok(0) => Ok(None),
+        Ok(pid) => Ok(Some(Exited {
+            pid,
+            status: WaitStatus(status),
+            cpu_us: micros(usage.ru_utime) + micros(usage.ru_stime),
+            memory_bytes_peak: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
+        })),
+        Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn micros(time: libc::timeval) -> u64 {
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec).unwrap_or(0)
+}
+
+/// Waits for one child.
+pub(crate) fn wait_for(pid: RawPid) -> io::Result<WaitStatus> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the pointer is to a live local of the type that waitpid fills in.
+        match check(unsafe { libc::waitpid(pid, &raw mut status, 0) }) {
+            Ok(_) => return Ok(WaitStatus(status)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Takes a uid and gid for good: real, effective and saved, and no supplementary groups.
+pub(crate) fn become_user(uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: setgroups with a count of 0 reads nothing from the pointer.
+    check(unsafe { libc::setgroups(0, std::ptr::null()) })?;
+    // SAFETY: plain integers.
+    check(unsafe { libc::setresgid(gid, gid, gid) })?;
+    // SAFETY: plain integers.
+    check(unsafe { libc::setresuid(uid, uid, uid) })?;
+    Ok(())
+}
+
+/// Sets a resource limit, soft and hard alike.
+pub(crate) fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
+    // SAFETY: the pointer is to a live local of the type that setrlimit reads.
+    check(unsafe { libc::setrlimit(resource, &raw const limit) })?;
+    Ok(())
+}
+
+/// Enters a new user namespace; the caller has one thread.
+pub(crate) fn unshare_user() -> io::Result<()> {
+    // SAFETY: CLONE_NEWUSER changes credentials only; file descriptors and memory stay shared with nobody, since
+    // the caller has one thread.
+    check(unsafe { libc::unshare(libc::CLONE_NEWUSER) })?;
+    Ok(())
+}
+
+/// Waits until any of the descriptors is readable or hung up; says which.
+///
+/// # Errors
+/// Those of `poll(2)`, but for interruptions.
+pub fn poll_readable(fds: &[BorrowedFd<'_>]) -> io::Result<Vec<bool>> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let mut polled: Vec<PollFd<'_>> =
+        fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    match poll(&mut polled, None) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
+}
+
+/// A descriptor of a child that becomes readable when the child ends.
+///
+/// # Errors
+/// Those of `pidfd_open(2)`.
+pub fn process_descriptor(pid: i32) -> io::Result<OwnedFd> {
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Makes `from` appear as descriptor `to`, not closed on exec.
+pub(crate) fn place(from: RawFd, to: RawFd) -> io::Result<()> {
+    if from == to {
+        // SAFETY: fcntl on a number; F_SETFD takes an integer.
+        check(unsafe { libc::fcntl(from, libc::F_SETFD, 0) })?;
+        return Ok(());
+    }
+    // SAFETY: whatever `to` was is given up on purpose: callers pass the fixed numbers of a new process.
+    check(unsafe { libc::dup2(from, to) })?;
+    Ok(())
+}
+
+/// Closes every descriptor from `first` on.
+pub(crate) fn close_from(first: u32) -> io::Result<()> {
+    // SAFETY: only called right before exec or in a fresh child that keeps no handle to those descriptors.
+    check(unsafe { libc::close_range(first, u32::MAX, 0) })?;
+    Ok(())
+}
+
+/// A descriptor by its number, for as long as the process keeps it.
+pub(crate) fn borrowed(fd: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: used for the descriptors the guest is started with; it never closes those.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// Kills every process that this one may signal, but itself and process 1. `false` when there was none.
+pub(crate) fn kill_all() -> io::Result<bool> {
+    // SAFETY: plain integers.
+    match check(unsafe { libc::kill(-1, libc::SIGKILL) }) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Kills one process; one that is gone already is as good.
+pub(crate) fn kill(pid: RawPid) -> io::Result<()> {
+    // SAFETY: plain integers; a positive id names one process, and the guest has not reaped it yet.
+    match check(unsafe { libc::kill(pid, libc::SIGKILL) }) {
+        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A descriptor that becomes readable when a child ends.
+pub(crate) fn child_events() -> io::Result<OwnedFd> {
+    // SAFETY: an all-zero signal set is a valid value; sigemptyset and sigaddset fill it in.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointers are to that live local.
+    unsafe {
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+    }
+    // SAFETY: as above; a null old set is allowed.
+    check(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) })?;
+    // SAFETY: as above; the result is checked before it is owned.
+    let fd = check(unsafe {
+        libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+    })?;
+    // SAFETY: the kernel has just given this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes what waits on [`child_events`]' descriptor.
+pub(crate) fn drain_child_events(fd: &OwnedFd) -> io::Result<()> {
+    let mut buffer = [0_u8; 1024];
+    match rustix::io::read(fd, &mut buffer) {
+        Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Lets every signal through again, in a new process that inherited the guest's mask.
+pub(crate) fn unblock_signals() -> io::Result<()> {
+    // SAFETY: an all-zero signal set is a valid value, and sigemptyset makes it the empty one.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointers are to that live local; a null old set is allowed.
+    check(unsafe {
+        libc::sigemptyset(&raw mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut())
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_private_mappings_are_made_inheritable() {
+        let check = |line| private_mapping(line);
+        assert_eq!(check("1000-3000 rw-p 00000000 00:00 0 "), Some((0x1000, 0x2000)));
+        assert_eq!(check("1000-3000 rw-s 00000000 00:00 0 "), None);
+        assert_eq!(check("7fff000-7fff100 r-xp 00000000 00:00 0 [vdso]"), None);
+        assert_eq!(check(""), None);
+        assert_eq!(check("3000-1000 rw-p 0"), None);
+    }
+}

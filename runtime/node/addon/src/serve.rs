@@ -1,0 +1,136 @@
+//! The zygote's loop: wait for a request, fork, and in the child confine oneself and go back to JavaScript.
+
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+
+use bulkhead_guest::confine::{Confinement, Place, confine};
+use bulkhead_guest::filter::{self, Who};
+use bulkhead_guest::zygote_wire::{FromZygote, PACKET_BYTES_MAX, ToZygote, control};
+use bulkhead_guest::{exit_now, fork_with_heap, poll_readable, process_descriptor, reap_one};
+use bulkhead_protocol::GuestError;
+
+/// Descriptors that come before the cgroup files in a request: stream and output.
+const STREAM_AND_OUTPUT: usize = 2;
+
+/// What a forked child hands to JavaScript.
+pub(crate) struct Child {
+    /// Its stream, a descriptor that it owns.
+    pub(crate) stream: i32,
+    /// Its scratch directory.
+    pub(crate) scratch: String,
+}
+
+struct Request {
+    sandbox: u32,
+    place: Place,
+    output: OwnedFd,
+}
+
+/// Serves forks until the guest goes away. Returns in a confined child only.
+pub(crate) fn serve() -> Result<Child, String> {
+    let guest = control();
+    let confinement = setup(guest).map_err(|error| error.to_string())?;
+    say(guest, &FromZygote::Ready);
+    let mut children: Vec<(i32, OwnedFd)> = Vec::new();
+    loop {
+        let mut fds = vec![guest];
+        fds.extend(children.iter().map(|(_, descriptor)| descriptor.as_fd()));
+        let readable = poll_readable(&fds).map_err(|error| error.to_string())?;
+        if readable.iter().skip(1).any(|ended| *ended) {
+            children.retain(|(pid, _)| !report_if_ended(guest, *pid));
+        }
+        if !readable.first().is_some_and(|request| *request) {
+            continue;
+        }
+        // The guest has gone, and with it everybody who could want something of this process.
+        let Some(request) = receive(guest)? else { exit_now(0) };
+        let sandbox = request.sandbox;
+        match fork_with_heap() {
+            Ok(0) => return become_sandbox(&confinement, request),
+            Ok(pid) => match process_descriptor(pid) {
+                Ok(descriptor) => children.push((pid, descriptor)),
+                Err(error) => say(guest, &not_forked(sandbox, &error)),
+            },
+            Err(error) => say(guest, &not_forked(sandbox, &error)),
+        }
+    }
+}
+
+/// Tells the guest that the bundle does not load, and leaves.
+pub(crate) fn failed(stage: String, message: String) -> ! {
+    let message: String = message.chars().take(16 * 1024).collect();
+    say(control(), &FromZygote::Failed(GuestError { stage, message }));
+    exit_now(1)
+}
+
+fn setup(guest: BorrowedFd<'_>) -> Result<Confinement, GuestError> {
+    let failed = |message: String| GuestError { stage: "setup".to_owned(), message };
+    let (packet, _) =
+        packet(guest).map_err(failed)?.ok_or_else(|| failed("no guest".to_owned()))?;
+    let ToZygote::Setup { execute, read, devices } = packet else {
+        return Err(failed("the first packet must be the set-up".to_owned()));
+    };
+    let filters = filter::compile(Who::Sandbox).map_err(|error| failed(error.to_string()))?;
+    Ok(Confinement { execute, read, devices, filters })
+}
+
+fn become_sandbox(confinement: &Confinement, request: Request) -> Result<Child, String> {
+    let Request { place, output, .. } = request;
+    if confine(confinement, &place, &output).is_err() {
+        exit_now(1);
+    }
+    let scratch = place.scratch.to_string_lossy().into_owned();
+    Ok(Child { stream: place.stream.into_raw_fd(), scratch })
+}
+
+fn receive(guest: BorrowedFd<'_>) -> Result<Option<Request>, String> {
+    let Some((packet, mut fds)) = packet(guest)? else { return Ok(None) };
+    let ToZygote::Fork { sandbox, scratch, cpu_s } = packet else {
+        return Err("set up twice".to_owned());
+    };
+    if fds.len() < STREAM_AND_OUTPUT {
+        return Err("a request without its descriptors".to_owned());
+    }
+    let join = fds.split_off(STREAM_AND_OUTPUT);
+    let mut fds = fds.into_iter();
+    match (fds.next(), fds.next()) {
+        (Some(stream), Some(output)) => {
+            let place = Place { stream, join, scratch, cpu_s };
+            Ok(Some(Request { sandbox, place, output }))
+        }
+        _ => Err("a request without its descriptors".to_owned()),
+    }
+}
+
+fn packet(guest: BorrowedFd<'_>) -> Result<Option<(ToZygote, Vec<OwnedFd>)>, String> {
+    let mut buffer = vec![0_u8; PACKET_BYTES_MAX];
+    let received =
+        bulkhead_guest::receive(guest, &mut buffer).map_err(|error| error.to_string())?;
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    let packet = serde_json::from_slice(&buffer[..received.bytes]);
+    Ok(Some((packet.map_err(|error| error.to_string())?, received.fds)))
+}
+
+fn report_if_ended(guest: BorrowedFd<'_>, pid: i32) -> bool {
+    let Ok(Some(exited)) = reap_one(pid) else { return false };
+    let (status, cpu_us) = (exited.status.0, exited.cpu_us);
+    let memory_bytes_peak = exited.memory_bytes_peak;
+    say(guest, &FromZygote::Exited { pid, status, cpu_us, memory_bytes_peak });
+    true
+}
+
+fn not_forked(sandbox: u32, error: &std::io::Error) -> FromZygote {
+    let error = GuestError { stage: "fork".to_owned(), message: error.to_string() };
+    FromZygote::NotForked { sandbox, error }
+}
+
+fn say(guest: BorrowedFd<'_>, packet: &FromZygote) {
+    let told = serde_json::to_vec(packet).map_err(|error| error.to_string()).and_then(|bytes| {
+        bulkhead_guest::send(guest, &bytes, &[]).map_err(|error| error.to_string())
+    });
+    if told.is_err() {
+        // Without its guest a zygote serves nobody.
+        exit_now(1);
+    }
+}
