@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_freed_only_when_all_is_dead_wiped_and_read() {
-        let now = Instant::now();
+        let now = crate::guest::now();
         let mut it = sandbox(now);
         assert_eq!(it.next_step(now), Step::Wait);
         it.dead = Some(now);
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn the_verdict_names_what_ended_it() {
-        let now = Instant::now();
+        let now = crate::guest::now();
         let same = Counters { oom_kills: 1, processes_refused: 0 };
         let oom = Counters { oom_kills: 2, processes_refused: 0 };
         let check = |status, after, cause: Option<SandboxGone>| {

@@ -20,7 +20,10 @@ type Value = sys::napi_value;
 /// # Safety
 /// Only Node.js calls it, with a live environment and an exports object.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn napi_register_module_v1(env: sys::napi_env, exports: Value) -> Value {
+pub(crate) unsafe extern "C" fn napi_register_module_v1(
+    env: sys::napi_env,
+    exports: Value,
+) -> Value {
     for (name, function) in [
         (c"serve", js_serve as unsafe extern "C" fn(_, _) -> _),
         (c"failed", js_failed),
