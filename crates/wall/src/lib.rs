@@ -115,9 +115,6 @@ impl WallError {
     /// An error of `stage`.
     #[must_use]
     pub fn new(stage: &str, message: impl Into<String>) -> Self {
-        Self {
-            stage: stage.to_owned(),
-            message: message.into(),
-        }
+        Self { stage: stage.to_owned(), message: message.into() }
     }
 }

@@ -48,15 +48,7 @@ impl Guest {
     ) -> Self {
         let slots = options.slots.unwrap_or(spec.slots);
         let (spec, sandboxes) = (Arc::new(spec), Arc::default());
-        Self {
-            spec,
-            options,
-            script,
-            counters,
-            slots,
-            zygotes: Vec::new(),
-            sandboxes,
-        }
+        Self { spec, options, script, counters, slots, zygotes: Vec::new(), sandboxes }
     }
 
     /// Serves until the worker hangs up. All sandboxes end with it.
@@ -66,10 +58,7 @@ impl Guest {
         let mut tasks = JoinSet::new();
         tasks.spawn(write_frames(write, queue));
         if self.options.says_hello {
-            let hello = FromGuest::Hello {
-                version: self.options.version,
-                slots: self.slots,
-            };
+            let hello = FromGuest::Hello { version: self.options.version, slots: self.slots };
             say(&out, &hello).await;
         }
         let mut decoder = Decoder::default();
@@ -96,9 +85,7 @@ impl Guest {
         match serde_json::from_slice(&frame.payload) {
             Ok(ToGuest::StartZygote { zygote, .. }) => self.start_zygote(zygote, out).await,
             Ok(ToGuest::StopZygote { zygote }) => self.zygotes.retain(|other| *other != zygote),
-            Ok(ToGuest::NewSandbox {
-                sandbox, zygote, ..
-            }) => {
+            Ok(ToGuest::NewSandbox { sandbox, zygote, .. }) => {
                 self.new_sandbox(sandbox, zygote, out, tasks).await;
             }
             Ok(ToGuest::KillSandbox { sandbox }) => self.kill(sandbox, out, tasks),
@@ -118,11 +105,9 @@ impl Guest {
                 self.zygotes.push(zygote);
                 FromGuest::ZygoteReady { zygote, load_us: 1 }
             }
-            Err(failure) => FromGuest::ZygoteFailed {
-                zygote,
-                error: failure.error,
-                output: failure.output,
-            },
+            Err(failure) => {
+                FromGuest::ZygoteFailed { zygote, error: failure.error, output: failure.output }
+            }
         };
         say(out, &answer).await;
     }
@@ -135,15 +120,7 @@ impl Guest {
         tasks: &mut JoinSet<()>,
     ) {
         if let Err(error) = self.refuse(zygote) {
-            say(
-                out,
-                &gone(
-                    sandbox,
-                    SandboxGone::NotStarted { error },
-                    SlotUsage::default(),
-                ),
-            )
-            .await;
+            say(out, &gone(sandbox, SandboxGone::NotStarted { error }, SlotUsage::default())).await;
             return;
         }
         count(&self.counters.sandboxes);
@@ -153,12 +130,7 @@ impl Guest {
         let sender = FakeSender::new(sandbox, out.clone(), Arc::clone(&credit));
         let spec = Arc::clone(&self.spec);
         let fake = FakeSandbox::new(sender, received, Arc::clone(&usage), spec);
-        let slot = Slot {
-            inbox,
-            credit,
-            usage,
-            task: None,
-        };
+        let slot = Slot { inbox, credit, usage, task: None };
         lock(&self.sandboxes).insert(sandbox, slot);
         let life = Life {
             sandbox,
@@ -174,19 +146,13 @@ impl Guest {
     }
 
     fn refuse(&self, zygote: u32) -> Result<(), GuestError> {
-        let error = |stage: &str| GuestError {
-            stage: stage.to_owned(),
-            message: "refused".to_owned(),
-        };
+        let error =
+            |stage: &str| GuestError { stage: stage.to_owned(), message: "refused".to_owned() };
         if !self.zygotes.contains(&zygote) {
             return Err(error("zygote"));
         }
         let used = lock(&self.sandboxes).len();
-        if used >= self.slots as usize {
-            Err(error("slots"))
-        } else {
-            Ok(())
-        }
+        if used >= self.slots as usize { Err(error("slots")) } else { Ok(()) }
     }
 
     fn kill(&self, sandbox: u32, out: &mpsc::Sender<Frame>, tasks: &mut JoinSet<()>) {
@@ -224,14 +190,7 @@ impl Life {
     async fn run(self, fake: FakeSandbox) {
         tokio::time::sleep(self.fork_delay).await;
         let fork_us = u64::try_from(self.fork_delay.as_micros()).unwrap_or(u64::MAX);
-        say(
-            &self.out,
-            &FromGuest::SandboxReady {
-                sandbox: self.sandbox,
-                fork_us,
-            },
-        )
-        .await;
+        say(&self.out, &FromGuest::SandboxReady { sandbox: self.sandbox, fork_us }).await;
         let how = (self.script)(fake).await;
         // Whoever takes the slot out of the table says the last word, and says it once.
         let slot = lock(&self.sandboxes).remove(&self.sandbox);
@@ -243,11 +202,7 @@ impl Life {
 }
 
 fn gone(sandbox: u32, gone: SandboxGone, usage: SlotUsage) -> FromGuest {
-    FromGuest::SandboxGone {
-        sandbox,
-        gone,
-        usage,
-    }
+    FromGuest::SandboxGone { sandbox, gone, usage }
 }
 
 async fn say(out: &mpsc::Sender<Frame>, message: &FromGuest) {

@@ -140,11 +140,7 @@ impl FakeWall {
         Fut: Future<Output = SandboxGone> + Send + 'static,
     {
         let script: Script = Arc::new(move |sandbox| Box::pin(script(sandbox)));
-        Arc::new(Self {
-            options,
-            script,
-            counters: Arc::default(),
-        })
+        Arc::new(Self { options, script, counters: Arc::default() })
     }
 
     /// A wall whose sandboxes run `handler` as a function: started, called with its input, its result sent, exited.
@@ -219,12 +215,7 @@ impl Wall for FakeWall {
         let mut tasks = JoinSet::new();
         tasks.spawn(guest.run(theirs));
         let counters = Arc::clone(&self.counters);
-        Ok(Box::new(FakeCompartment {
-            id,
-            stream: Some(ours),
-            tasks,
-            counters,
-        }))
+        Ok(Box::new(FakeCompartment { id, stream: Some(ours), tasks, counters }))
     }
 }
 

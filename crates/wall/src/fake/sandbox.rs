@@ -23,11 +23,7 @@ pub struct FakeSender {
 
 impl FakeSender {
     pub(super) fn new(number: u32, out: mpsc::Sender<Frame>, credit: Arc<Semaphore>) -> Self {
-        Self {
-            number,
-            out,
-            credit,
-        }
+        Self { number, out, credit }
     }
 
     /// Sends a message, in fragments if it must be, as fast as the worker grants credit.
@@ -80,15 +76,7 @@ impl FakeSandbox {
         spec: Arc<CompartmentSpec>,
     ) -> Self {
         let (assembler, aside) = (Assembler::default(), VecDeque::new());
-        Self {
-            sender,
-            inbox,
-            assembler,
-            aside,
-            calls: 0,
-            usage,
-            spec,
-        }
+        Self { sender, inbox, assembler, aside, calls: 0, usage, spec }
     }
 
     /// The number that the worker gave it.
@@ -134,10 +122,7 @@ impl FakeSandbox {
     /// The next message of `kind`; others are kept aside for later.
     pub async fn next_of(&mut self, kind: Kind) -> Option<(u32, Vec<u8>)> {
         if let Some(at) = self.aside.iter().position(|(_, other, _)| *other == kind) {
-            return self
-                .aside
-                .remove(at)
-                .map(|(channel, _, message)| (channel, message));
+            return self.aside.remove(at).map(|(channel, _, message)| (channel, message));
         }
         loop {
             match self.receive().await? {
@@ -184,22 +169,14 @@ impl FakeSandbox {
     /// Calls the platform without waiting for the answer; returns the call's number.
     pub async fn call_begin(&mut self, method: &str, params: Value) -> u64 {
         self.calls += 1;
-        let call = Call {
-            id: self.calls,
-            method: method.to_owned(),
-            params,
-        };
+        let call = Call { id: self.calls, method: method.to_owned(), params };
         self.sender.send_json(Kind::Call, &call).await;
         self.calls
     }
 
     /// Logs a line.
     pub async fn log(&self, level: &str, message: &str) {
-        let line = LogLine {
-            at: 0,
-            level: level.to_owned(),
-            message: message.to_owned(),
-        };
+        let line = LogLine { at: 0, level: level.to_owned(), message: message.to_owned() };
         self.sender.send_json(Kind::Log, &[line]).await;
     }
 
@@ -210,10 +187,7 @@ impl FakeSandbox {
 
     /// Opens an egress connection on `channel`; the answer comes as a message of that channel.
     pub async fn open(&self, channel: u32, host: &str, port: u16) {
-        let request = OpenRequest {
-            host: host.to_owned(),
-            port,
-        };
+        let request = OpenRequest { host: host.to_owned(), port };
         let json = serde_json::to_vec(&request).unwrap_or_default();
         self.sender.send(channel, Kind::Open, &json).await;
     }
@@ -242,11 +216,7 @@ impl FakeSandbox {
     /// The handler threw.
     pub async fn fail(&self, code: &str, message: &str) {
         let (code, message) = (code.to_owned(), message.to_owned());
-        let error = ResultError {
-            code,
-            message,
-            ..ResultError::default()
-        };
+        let error = ResultError { code, message, ..ResultError::default() };
         self.result(&SandboxResult::Failed { error }).await;
     }
 }

@@ -1,0 +1,101 @@
+//! The leases a worker holds: which to renew, which ran out, whom a recall is for.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bulkhead_types::{Lease, LeaseRef, Timestamp};
+use tokio::sync::watch;
+
+use crate::runner::Stop;
+use crate::source::{Recall, RecallReason};
+
+/// Leases are renewed at this part of their life, if that is sooner than the configured interval.
+const RENEW_PART: u32 = 3;
+
+struct Held {
+    stop: watch::Sender<Option<Stop>>,
+    life: Duration,
+    expires_at: Timestamp,
+}
+
+/// The table.
+#[derive(Default)]
+pub(crate) struct Leases {
+    held: Mutex<HashMap<LeaseRef, Held>>,
+}
+
+impl Leases {
+    fn lock(&self) -> MutexGuard<'_, HashMap<LeaseRef, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds a lease; what is returned tells when to stop.
+    pub(crate) fn hold(&self, lease: &Lease) -> watch::Receiver<Option<Stop>> {
+        let (stop, stopped) = watch::channel(None);
+        let life = lease.expires_at.since(lease.leased_at);
+        let held = Held { stop, life, expires_at: lease.expires_at };
+        self.lock().insert(lease.lease.clone(), held);
+        stopped
+    }
+
+    /// Lets go of a lease that is settled.
+    pub(crate) fn release(&self, lease: &LeaseRef) {
+        self.lock().remove(lease);
+    }
+
+    pub(crate) fn refs(&self) -> Vec<LeaseRef> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// How long until the next renewal.
+    pub(crate) fn renew_in(&self, configured: Duration) -> Duration {
+        let shortest = self.lock().values().map(|held| held.life / RENEW_PART).min();
+        shortest.map_or(configured, |part| part.min(configured)).max(Duration::from_millis(10))
+    }
+
+    /// All of `renewed` were renewed at `now`.
+    pub(crate) fn renewed(&self, renewed: &[LeaseRef], now: Timestamp) {
+        let mut held = self.lock();
+        for lease in renewed {
+            if let Some(held) = held.get_mut(lease) {
+                held.expires_at = now.after(held.life);
+            }
+        }
+    }
+
+    /// Stops what ran out by `now` without being renewed: somebody else may be running it already.
+    pub(crate) fn expire(&self, now: Timestamp) {
+        for held in self.lock().values().filter(|held| held.expires_at <= now) {
+            held.say(Stop::Lost);
+        }
+    }
+
+    /// Passes a recall on; one for a lease that is not held is nobody's.
+    pub(crate) fn recall(&self, recall: &Recall) {
+        if let Some(held) = self.lock().get(&recall.lease) {
+            held.say(match recall.reason {
+                RecallReason::Cancelled => Stop::Cancelled,
+                RecallReason::Lost => Stop::Lost,
+            });
+        }
+    }
+
+    /// Stops everything, for a shutdown.
+    pub(crate) fn drain(&self) {
+        self.lock().values().for_each(|held| held.say(Stop::Drained));
+    }
+}
+
+impl Held {
+    /// The first reason counts, except that a lost lease always does: nothing may be written under it.
+    fn say(&self, stop: Stop) {
+        self.stop.send_if_modified(|said| {
+            let changes = said.is_none() || (stop == Stop::Lost && *said != Some(Stop::Lost));
+            if changes {
+                *said = Some(stop);
+            }
+            changes
+        });
+    }
+}

@@ -1,0 +1,400 @@
+//! One version's compartments, its parked sandboxes, and the attempts that wait for one.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bulkhead_protocol::{SandboxGone, SandboxLimits, StartKind, ZygoteSpec};
+use bulkhead_types::FunctionKey;
+use bulkhead_wall::CompartmentSpec;
+use tokio::sync::{Notify, oneshot};
+
+use super::backoff::Backoff;
+use super::home::{Home, InUse, ZYGOTE};
+use super::supply::{Target, View, plan};
+use super::{Pool, TakeError, Taken};
+use crate::config::PoolConfig;
+use crate::mux::{Forking, Gone, Sandbox};
+use crate::stats::Stats;
+
+/// Forks in a row that may fail until the compartment is given up.
+const FORK_FAILURES_MAX: u32 = 3;
+
+pub(super) struct Entry {
+    pub(super) function: FunctionKey,
+    private: bool,
+    spec: CompartmentSpec,
+    zygote: ZygoteSpec,
+    limits: SandboxLimits,
+    compartments_max: usize,
+    fork_wait: Duration,
+    pool: Weak<Pool>,
+    state: Mutex<State>,
+    /// Something was parked or has failed.
+    changed: Notify,
+}
+
+struct State {
+    homes: Vec<Arc<Home>>,
+    parked: VecDeque<Parked>,
+    waiting: VecDeque<Waiting>,
+    forking: usize,
+    building: bool,
+    target: Target,
+    superseded: bool,
+    closed: bool,
+    backoff: Backoff,
+    used_us: u64,
+}
+
+/// A sandbox in hand, and the compartment it lives in; in this order, to be dropped in it.
+struct Parked {
+    sandbox: Sandbox,
+    home: Arc<Home>,
+}
+
+struct Waiting {
+    since_us: u64,
+    give: oneshot::Sender<Result<Taken, TakeError>>,
+}
+
+impl Entry {
+    pub(super) fn new(
+        pool: Weak<Pool>,
+        function: FunctionKey,
+        private: bool,
+        spec: CompartmentSpec,
+        zygote: ZygoteSpec,
+        limits: SandboxLimits,
+        config: &PoolConfig,
+    ) -> Arc<Self> {
+        let state = State {
+            homes: Vec::new(),
+            parked: VecDeque::new(),
+            waiting: VecDeque::new(),
+            forking: 0,
+            building: false,
+            target: Target::new(config.parked_min, config.parked_max, 0),
+            superseded: false,
+            closed: false,
+            backoff: Backoff::default(),
+            used_us: pool.upgrade().map_or(0, |pool| pool.monotonic.micros()),
+        };
+        Arc::new(Self {
+            function,
+            private,
+            spec,
+            zygote,
+            limits,
+            compartments_max: config.compartments_per_version,
+            fork_wait: config.fork,
+            pool,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_us(&self) -> u64 {
+        self.pool.upgrade().map_or(0, |pool| pool.monotonic.micros())
+    }
+
+    /// A sandbox: parked, or as soon as there is one.
+    pub(super) async fn take(self: &Arc<Self>) -> Result<Taken, TakeError> {
+        if self.private {
+            return self.take_private().await;
+        }
+        let (give, given) = oneshot::channel();
+        let now_us = self.now_us();
+        {
+            let mut state = self.lock();
+            state.used_us = now_us;
+            let parked = state.pop_parked();
+            if let Some(Parked { sandbox, home }) = parked {
+                self.supply(&mut state);
+                let _home = InUse::new(home);
+                return Ok(Taken { sandbox, kind: StartKind::Parked, _home });
+            }
+            state.missed(now_us);
+            if state.homes.is_empty() {
+                state.fail_standing(now_us)?;
+            }
+            state.waiting.push_back(Waiting { since_us: now_us, give });
+            self.supply(&mut state);
+        }
+        given.await.unwrap_or(Err(TakeError::NoRoom))
+    }
+
+    /// A compartment for one attempt alone.
+    async fn take_private(self: &Arc<Self>) -> Result<Taken, TakeError> {
+        self.lock().fail_standing(self.now_us())?;
+        let home = match self.build().await {
+            Ok(home) => home,
+            Err(error) => {
+                self.lock().backoff.failed(error.clone(), self.now_us());
+                return Err(error);
+            }
+        };
+        self.lock().backoff.succeeded();
+        let sandbox = self.fork(&home)?.ready(self.fork_wait).await.map_err(not_started)?;
+        let _home = InUse::new(home);
+        Ok(Taken { sandbox, kind: StartKind::Cold, _home })
+    }
+
+    /// Returns once as many are parked as should be.
+    pub(super) async fn warm(self: &Arc<Self>) -> Result<(), TakeError> {
+        if self.private {
+            return Ok(());
+        }
+        let Taken { sandbox, _home: in_use, .. } = self.take().await?;
+        let home = in_use.release();
+        self.offer(sandbox, home, false);
+        loop {
+            let changed = self.changed.notified();
+            {
+                let state = self.lock();
+                state.fail_standing(self.now_us())?;
+                if state.closed || state.parked.len() >= state.target_now() {
+                    return Ok(());
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Another version or other limits took over: what is parked here goes, nothing is parked any more.
+    pub(super) fn supersede(&self) {
+        let mut state = self.lock();
+        state.superseded = true;
+        state.parked.clear();
+    }
+
+    /// Ends everything here; attempts under way keep their compartment until they end.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.parked.clear();
+        state.waiting.clear();
+        let homes = std::mem::take(&mut state.homes);
+        drop(state);
+        homes.iter().for_each(|home| home.guest.close());
+    }
+
+    /// A sandbox is ready: for who waits longest, else to be parked.
+    fn offer(self: &Arc<Self>, sandbox: Sandbox, home: Arc<Home>, was_forking: bool) {
+        let mut state = self.lock();
+        state.forking -= usize::from(was_forking);
+        let mut taken = Taken { sandbox, kind: StartKind::Forked, _home: InUse::new(home) };
+        loop {
+            let Some(waiting) = state.waiting.pop_front() else { break };
+            let cold = taken._home.home().born_us >= waiting.since_us;
+            taken.kind = if cold { StartKind::Cold } else { StartKind::Forked };
+            match waiting.give.send(Ok(taken)) {
+                Ok(()) => return self.supply(&mut state),
+                // Who waited is gone: the next one.
+                Err(Ok(back)) => taken = back,
+                Err(Err(_)) => return,
+            }
+        }
+        let Taken { sandbox, _home: in_use, .. } = taken;
+        let home = in_use.release();
+        let room = !state.superseded && state.parked.len() < state.target_now().max(1);
+        if room && !state.closed && home.is_alive() {
+            state.parked.push_back(Parked { sandbox, home });
+        }
+        self.supply(&mut state);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Something changed outside: a slot is free, a zygote or a compartment is gone.
+    pub(super) fn refresh(self: &Arc<Self>) {
+        let mut state = self.lock();
+        state.parked.retain(|parked| !parked.sandbox.is_gone() && parked.home.is_alive());
+        // A home leaves the list when it can't fork; it is destroyed when the last attempt in it ends.
+        state.homes.retain(|home| home.is_alive());
+        self.supply(&mut state);
+    }
+
+    /// Carries out what `supply` decides.
+    fn supply(self: &Arc<Self>, state: &mut State) {
+        let Some(pool) = self.pool.upgrade() else { return };
+        if state.closed {
+            return;
+        }
+        state.waiting.retain(|waiting| !waiting.give.is_closed());
+        let plan = plan(state.view(self.compartments_max));
+        for _ in 0..plan.forks {
+            let roomiest = state.homes.iter().max_by_key(|home| home.free_slots());
+            let Some(home) = roomiest.map(Arc::clone) else { break };
+            let Ok(forking) = self.fork(&home) else { break };
+            state.forking += 1;
+            pool.tasks.spawn(Arc::clone(self).await_fork(forking, home));
+        }
+        if plan.build && state.backoff.standing(pool.monotonic.micros()).is_none() {
+            state.building = true;
+            pool.tasks.spawn(Arc::clone(self).add_home());
+        }
+    }
+
+    fn fork(&self, home: &Home) -> Result<Forking, TakeError> {
+        home.guest
+            .fork(ZYGOTE, self.limits.clone())
+            .map_err(|broken| not_started(Gone::Broken(broken)))
+    }
+
+    async fn await_fork(self: Arc<Self>, forking: Forking, home: Arc<Home>) {
+        match forking.ready(self.fork_wait).await {
+            Ok(sandbox) => {
+                if let Some(pool) = self.pool.upgrade() {
+                    Stats::count(&pool.stats.sandboxes_made);
+                }
+                home.fork_succeeded();
+                self.offer(sandbox, home, true);
+            }
+            Err(gone) => self.fork_failed(not_started(gone), &home),
+        }
+    }
+
+    /// Tells one attempt; tries again for the others, elsewhere when it keeps failing here.
+    fn fork_failed(self: &Arc<Self>, error: TakeError, home: &Arc<Home>) {
+        tracing::warn!(%error, "a sandbox did not come to be");
+        let mut state = self.lock();
+        state.forking -= 1;
+        if home.fork_failed() >= FORK_FAILURES_MAX {
+            state.homes.retain(|other| !Arc::ptr_eq(other, home));
+            state.parked.retain(|parked| !Arc::ptr_eq(&parked.home, home));
+        }
+        match state.waiting.pop_front() {
+            Some(waiting) => {
+                waiting.give.send(Err(error)).ok();
+                self.supply(&mut state);
+            }
+            // Nobody waits: no refill until an attempt asks, so that a failing refill is not a hot loop.
+            None => state.backoff.failed(error, self.now_us()),
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Builds one more compartment, and hands on what came of it.
+    async fn add_home(self: Arc<Self>) {
+        let built = self.build().await;
+        let mut state = self.lock();
+        state.building = false;
+        match built {
+            Ok(home) => {
+                state.backoff.succeeded();
+                state.homes.push(home);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a compartment did not come up");
+                state.backoff.failed(error.clone(), self.now_us());
+                // With other homes alive, who waits may still get a slot there.
+                if state.homes.is_empty() {
+                    for waiting in state.waiting.drain(..) {
+                        waiting.give.send(Err(error.clone())).ok();
+                    }
+                }
+            }
+        }
+        self.supply(&mut state);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    async fn build(self: &Arc<Self>) -> Result<Arc<Home>, TakeError> {
+        let Some(pool) = self.pool.upgrade() else { return Err(TakeError::NoRoom) };
+        let place = pool.place().await?;
+        let Ok(_turn) = pool.builds.acquire().await else { return Err(TakeError::NoRoom) };
+        let entry = Arc::downgrade(self);
+        let on_change = Box::new(move |_| {
+            if let Some(entry) = entry.upgrade() {
+                entry.refresh();
+            }
+        });
+        Home::build(&pool, place, self.spec.clone(), self.zygote.clone(), on_change).await
+    }
+
+    /// Homes in which nothing runs, with when they were last used, for eviction.
+    pub(super) fn idle_homes(&self) -> Vec<Arc<Home>> {
+        let state = self.lock();
+        if !state.waiting.is_empty() || state.forking > 0 {
+            return Vec::new();
+        }
+        state.homes.iter().filter(|home| !home.is_running()).map(Arc::clone).collect()
+    }
+
+    /// Gives up a home if nothing runs in it by now; its parked sandboxes go with it.
+    pub(super) fn evict(&self, home: &Arc<Home>) -> bool {
+        let mut state = self.lock();
+        if home.is_running() || !state.waiting.is_empty() || state.forking > 0 {
+            return false;
+        }
+        let before = state.homes.len();
+        state.homes.retain(|other| !Arc::ptr_eq(other, home));
+        state.parked.retain(|parked| !Arc::ptr_eq(&parked.home, home));
+        state.homes.len() < before
+    }
+
+    /// Time passes: parks fewer when fewer were asked for. True when nothing is left here since `idle_us`.
+    pub(super) fn tick(&self, now_us: u64, idle_us: u64) -> bool {
+        let mut state = self.lock();
+        if state.target.tick(now_us) {
+            let target = state.target_now();
+            state.parked.truncate(target);
+        }
+        let busy = !state.homes.is_empty() || !state.waiting.is_empty() || state.building;
+        !busy && now_us.saturating_sub(state.used_us) >= idle_us
+    }
+}
+
+impl State {
+    fn pop_parked(&mut self) -> Option<Parked> {
+        while let Some(parked) = self.parked.pop_front() {
+            if !parked.sandbox.is_gone() {
+                return Some(parked);
+            }
+        }
+        None
+    }
+
+    fn missed(&mut self, now_us: u64) {
+        if !self.homes.is_empty() {
+            self.target.missed(now_us);
+        }
+    }
+
+    fn fail_standing(&self, now_us: u64) -> Result<(), TakeError> {
+        self.backoff.standing(now_us).map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    fn target_now(&self) -> usize {
+        if self.superseded { 0 } else { self.target.get() }
+    }
+
+    fn view(&self, compartments_max: usize) -> View {
+        View {
+            waiting: self.waiting.len(),
+            parked: self.parked.len(),
+            forking: self.forking,
+            target: self.target_now(),
+            free_slots: self.homes.iter().map(|home| home.free_slots()).sum(),
+            compartments: self.homes.len(),
+            compartments_max,
+            building: self.building,
+        }
+    }
+}
+
+fn not_started(gone: Gone) -> TakeError {
+    let (stage, message) = match gone {
+        Gone::Guest(SandboxGone::NotStarted { error }) => (error.stage, error.message),
+        Gone::Guest(other) => ("fork".to_owned(), format!("gone before it was ready: {other:?}")),
+        Gone::Broken(broken) => ("guest".to_owned(), broken.to_string()),
+    };
+    TakeError::Unavailable { stage, message }
+}

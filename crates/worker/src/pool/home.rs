@@ -1,0 +1,220 @@
+//! A compartment with a zygote in it, from built to destroyed.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use bulkhead_protocol::ZygoteSpec;
+use bulkhead_wall::{Compartment, CompartmentSpec};
+use tokio::sync::{Mutex, OwnedSemaphorePermit};
+
+use super::{Pool, TakeError};
+use crate::mux::{Change, Guest, OnChange, ZygoteLost};
+use crate::stats::Stats;
+
+/// The one zygote of a compartment: the process wall gives each function version its own.
+pub(super) const ZYGOTE: u32 = 1;
+
+/// Stages at which a zygote fails for reasons of the bundle's. At all others it is the platform's failure.
+const BUNDLE_STAGES: [&str; 4] = ["bundle", "load", "ready", "exit"];
+
+/// The longest message about a failed bundle that is passed on, bytes.
+const MESSAGE_BYTES_MAX: usize = 8 * 1024;
+
+/// A compartment. When the last who uses it lets go, it is destroyed.
+pub(super) struct Home {
+    pub(super) guest: Arc<Guest>,
+    compartment: Mutex<Option<Box<dyn Compartment>>>,
+    zygote_died: Arc<AtomicBool>,
+    pool: Weak<Pool>,
+    place: Option<OwnedSemaphorePermit>,
+    /// When it was ready.
+    pub(super) born_us: u64,
+    /// When the last attempt in it ended.
+    used_us: AtomicU64,
+    running: AtomicU32,
+    /// Forks in a row that came to nothing.
+    failures: AtomicU32,
+}
+
+impl Home {
+    /// Builds a compartment and starts the zygote in it. Whatever was built before a failure is destroyed.
+    pub(super) async fn build(
+        pool: &Arc<Pool>,
+        place: OwnedSemaphorePermit,
+        spec: CompartmentSpec,
+        zygote: ZygoteSpec,
+        on_change: OnChange,
+    ) -> Result<Arc<Self>, TakeError> {
+        let wall_failed = |error: bulkhead_wall::WallError| TakeError::Unavailable {
+            stage: error.stage,
+            message: error.message,
+        };
+        let mut compartment = pool.wall.create(spec).await.map_err(wall_failed)?;
+        Stats::count(&pool.stats.compartments_built);
+        let stream = compartment.take_stream();
+        // From here on the compartment is in somebody's hands who destroys it.
+        let built = Unfinished { pool: Arc::downgrade(pool), compartment: Some(compartment) };
+        let stream = stream.ok_or_else(|| unavailable("stream", "the wall gave no stream"))?;
+        let zygote_died = Arc::new(AtomicBool::new(false));
+        let died = Arc::clone(&zygote_died);
+        let notice: OnChange = Box::new(move |change| {
+            if change == Change::ZygoteDied {
+                died.store(true, Ordering::Release);
+            }
+            on_change(change);
+        });
+        let guest = Guest::connect(stream, Arc::clone(&pool.monotonic), &pool.tasks, notice)
+            .await
+            .map_err(|broken| unavailable("guest", &broken.to_string()))?;
+        if let Err(lost) = guest.start_zygote(ZYGOTE, zygote).await {
+            guest.close();
+            return Err(zygote_failed(lost));
+        }
+        let now_us = pool.monotonic.micros();
+        Ok(Arc::new(Self {
+            guest,
+            compartment: Mutex::new(built.finish()),
+            zygote_died,
+            pool: Arc::downgrade(pool),
+            place: Some(place),
+            born_us: now_us,
+            used_us: AtomicU64::new(now_us),
+            running: AtomicU32::new(0),
+            failures: AtomicU32::new(0),
+        }))
+    }
+
+    /// Whether it can fork.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.zygote_died.load(Ordering::Acquire) && !self.guest.is_broken()
+    }
+
+    pub(super) fn free_slots(&self) -> usize {
+        self.guest.slots().saturating_sub(self.guest.slots_used()) as usize
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.running.load(Ordering::Acquire) > 0
+    }
+
+    pub(super) fn used_us(&self) -> u64 {
+        self.used_us.load(Ordering::Acquire)
+    }
+
+    pub(super) fn fork_succeeded(&self) {
+        self.failures.store(0, Ordering::Release);
+    }
+
+    /// How many forks in a row have failed now.
+    pub(super) fn fork_failed(&self) -> u32 {
+        self.failures.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// The compartment's memory, bytes; 0 where it can't be told.
+    pub(super) async fn memory_bytes(&self) -> u64 {
+        match self.compartment.lock().await.as_ref() {
+            Some(compartment) => compartment.memory_bytes().await.unwrap_or(0),
+            None => 0,
+        }
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        self.guest.close();
+        if let Some(compartment) = self.compartment.get_mut().take() {
+            destroy(&self.pool, compartment, self.place.take());
+        }
+    }
+}
+
+/// An attempt's hold on its compartment.
+pub(super) struct InUse {
+    home: Arc<Home>,
+}
+
+impl InUse {
+    pub(super) fn new(home: Arc<Home>) -> Self {
+        home.running.fetch_add(1, Ordering::AcqRel);
+        Self { home }
+    }
+
+    pub(super) fn home(&self) -> &Arc<Home> {
+        &self.home
+    }
+
+    /// Lets go, and keeps the compartment all the same.
+    pub(super) fn release(self) -> Arc<Home> {
+        Arc::clone(&self.home)
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.home.running.fetch_sub(1, Ordering::AcqRel);
+        if let Some(pool) = self.home.pool.upgrade() {
+            self.home.used_us.store(pool.monotonic.micros(), Ordering::Release);
+            pool.idle.notify_one();
+        }
+    }
+}
+
+/// A compartment that is not a home yet.
+struct Unfinished {
+    pool: Weak<Pool>,
+    compartment: Option<Box<dyn Compartment>>,
+}
+
+impl Unfinished {
+    fn finish(mut self) -> Option<Box<dyn Compartment>> {
+        self.compartment.take()
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(compartment) = self.compartment.take() {
+            destroy(&self.pool, compartment, None);
+        }
+    }
+}
+
+/// Destroys in the background; the place is free only when nothing is left.
+fn destroy(
+    pool: &Weak<Pool>,
+    compartment: Box<dyn Compartment>,
+    place: Option<OwnedSemaphorePermit>,
+) {
+    // Without a pool there is nobody to run the background task: dropping destroys too.
+    let Some(pool) = pool.upgrade() else { return };
+    let stats = Arc::clone(&pool.stats);
+    pool.tasks.spawn(async move {
+        let id = compartment.id();
+        if let Err(error) = compartment.destroy().await {
+            tracing::error!(compartment = id, %error, "a compartment was not removed whole");
+        }
+        Stats::count(&stats.compartments_gone);
+        drop(place);
+    });
+}
+
+fn unavailable(stage: &str, message: &str) -> TakeError {
+    TakeError::Unavailable { stage: stage.to_owned(), message: message.to_owned() }
+}
+
+fn zygote_failed(lost: ZygoteLost) -> TakeError {
+    match lost {
+        ZygoteLost::Broken(broken) => unavailable("guest", &broken.to_string()),
+        ZygoteLost::Failed { error, output } => {
+            if !BUNDLE_STAGES.contains(&error.stage.as_str()) {
+                return TakeError::Unavailable { stage: error.stage, message: error.message };
+            }
+            let output = output.trim();
+            let mut message = error.message;
+            if !output.is_empty() && !message.contains(output) {
+                message = format!("{message}\n{output}");
+            }
+            TakeError::Bundle { message: crate::text::cut(&message, MESSAGE_BYTES_MAX) }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What a worker counts: for the demo, for metrics, for benchmarks.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use bulkhead_protocol::StartKind;
+use serde::{Deserialize, Serialize};
+
+/// Starts that are remembered one by one.
+pub const RECENT_STARTS_MAX: usize = 8_192;
+
+/// Upper bounds of the histogram's buckets, microseconds; the last bucket has none. Dense where targets are.
+pub const BUCKETS_US: [u64; 14] = [
+    500, 1_000, 1_500, 2_000, 3_000, 5_000, 10_000, 20_000, 50_000, 100_000, 150_000, 400_000,
+    1_000_000, 5_000_000,
+];
+
+/// How long one sandbox took from lease to the handler's first line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartSample {
+    /// How the sandbox came to be.
+    pub kind: StartKind,
+    /// Microseconds.
+    pub start_us: u64,
+}
+
+/// Percentiles of some samples, by the nearest rank; all zero when there are none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Percentiles {
+    pub n: u64,
+    pub min: u64,
+    pub p50: u64,
+    pub p95: u64,
+    pub p99: u64,
+    pub max: u64,
+}
+
+impl Percentiles {
+    /// Of `samples`, in any order.
+    #[must_use]
+    pub fn of(mut samples: Vec<u64>) -> Self {
+        samples.sort_unstable();
+        let (Some(min), Some(max)) = (samples.first(), samples.last()) else {
+            return Self::default();
+        };
+        let rank = |percent: usize| {
+            let place = (samples.len() * percent).div_ceil(100).max(1);
+            samples[place - 1]
+        };
+        let n = samples.len() as u64;
+        Self { n, min: *min, p50: rank(50), p95: rank(95), p99: rank(99), max: *max }
+    }
+}
+
+/// What a worker has done so far.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Attempts that got a sandbox and a `Start`.
+    pub executions: u64,
+    /// Attempts under way.
+    pub running: u64,
+    /// Sandboxes made, those still parked included.
+    pub sandboxes_made: u64,
+    /// Sandboxes that were given an execution; each exactly one.
+    pub sandboxes_used: u64,
+    /// Of those, parked when they were asked for.
+    pub parked: u64,
+    /// Forked on demand.
+    pub forked: u64,
+    /// For which compartment or zygote had to be made first.
+    pub cold: u64,
+    /// Compartments built.
+    pub compartments_built: u64,
+    /// Compartments that exist.
+    pub compartments: u64,
+    /// Attempts that ended otherwise than completed, interrupted or cancelled.
+    pub failures: u64,
+    /// Lease to first line, microseconds, of the most recent starts.
+    pub start_us: Percentiles,
+    /// Starts per bucket of [`BUCKETS_US`], and one more for what is slower than the last.
+    pub start_histogram: Vec<u64>,
+    /// Microseconds of all starts together: what a histogram's sum is made of.
+    pub start_us_sum: u64,
+}
+
+/// The counters.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) executions: AtomicU64,
+    pub(crate) running: AtomicU64,
+    pub(crate) sandboxes_made: AtomicU64,
+    pub(crate) sandboxes_used: AtomicU64,
+    pub(crate) compartments_built: AtomicU64,
+    pub(crate) compartments_gone: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    starts: Mutex<Starts>,
+}
+
+#[derive(Debug, Default)]
+struct Starts {
+    recent: VecDeque<StartSample>,
+    histogram: [u64; BUCKETS_US.len() + 1],
+    sum_us: u64,
+    /// Parked, forked, cold.
+    kinds: [u64; 3],
+}
+
+impl Stats {
+    pub(crate) fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn started(&self, sample: StartSample) {
+        let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        if starts.recent.len() == RECENT_STARTS_MAX {
+            starts.recent.pop_front();
+        }
+        starts.recent.push_back(sample);
+        let bucket = BUCKETS_US.iter().position(|bound| sample.start_us <= *bound);
+        starts.histogram[bucket.unwrap_or(BUCKETS_US.len())] += 1;
+        starts.sum_us = starts.sum_us.saturating_add(sample.start_us);
+        starts.kinds[kind_place(sample.kind)] += 1;
+    }
+
+    pub(crate) fn recent(&self) -> Vec<StartSample> {
+        let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        starts.recent.iter().copied().collect()
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let recent = self.recent().iter().map(|sample| sample.start_us).collect();
+        let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        Snapshot {
+            executions: read(&self.executions),
+            running: read(&self.running),
+            sandboxes_made: read(&self.sandboxes_made),
+            sandboxes_used: read(&self.sandboxes_used),
+            parked: starts.kinds[kind_place(StartKind::Parked)],
+            forked: starts.kinds[kind_place(StartKind::Forked)],
+            cold: starts.kinds[kind_place(StartKind::Cold)],
+            compartments_built: read(&self.compartments_built),
+            compartments: read(&self.compartments_built)
+                .saturating_sub(read(&self.compartments_gone)),
+            failures: read(&self.failures),
+            start_us: Percentiles::of(recent),
+            start_histogram: starts.histogram.to_vec(),
+            start_us_sum: starts.sum_us,
+        }
+    }
+}
+
+fn kind_place(kind: StartKind) -> usize {
+    match kind {
+        StartKind::Parked => 0,
+        StartKind::Forked => 1,
+        StartKind::Cold => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_nearest_ranks() {
+        assert_eq!(Percentiles::of(Vec::new()), Percentiles::default());
+        let one = Percentiles { n: 1, min: 7, p50: 7, p95: 7, p99: 7, max: 7 };
+        assert_eq!(Percentiles::of(vec![7]), one);
+        let hundred = Percentiles { n: 100, min: 1, p50: 50, p95: 95, p99: 99, max: 100 };
+        assert_eq!(Percentiles::of((1..=100).rev().collect()), hundred);
+    }
+
+    #[test]
+    fn a_start_lands_in_its_bucket_and_under_its_kind() {
+        let stats = Stats::default();
+        for (kind, start_us) in
+            [(StartKind::Parked, 500), (StartKind::Forked, 501), (StartKind::Cold, 9_000_000)]
+        {
+            stats.started(StartSample { kind, start_us });
+        }
+        let snapshot = stats.snapshot();
+        assert_eq!((snapshot.parked, snapshot.forked, snapshot.cold), (1, 1, 1));
+        assert_eq!(snapshot.start_histogram[0], 1);
+        assert_eq!(snapshot.start_histogram[1], 1);
+        assert_eq!(snapshot.start_histogram[BUCKETS_US.len()], 1);
+        assert_eq!(snapshot.start_us_sum, 9_001_001);
+    }
+
+    #[test]
+    fn only_the_newest_starts_are_remembered() {
+        let stats = Stats::default();
+        for start_us in 0..=RECENT_STARTS_MAX as u64 {
+            stats.started(StartSample { kind: StartKind::Parked, start_us });
+        }
+        assert_eq!(stats.recent().len(), RECENT_STARTS_MAX);
+        assert_eq!(stats.recent()[0].start_us, 1);
+    }
+}
