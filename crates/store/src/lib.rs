@@ -6,13 +6,20 @@
 //!   SQLite and in memory.
 //! - [`fence`]: refuses writes of an attempt whose lease is lost.
 //! - [`checkpoints`]: from where the next attempt goes on.
+//! - [`catalog`]: what tenants deploy and set up.
+//! - [`records`], [`logs`], [`locks`]: what executions leave and hold.
 //!
 //! Invariant: this crate keeps and finds; it decides nothing. What runs next, what is retried and what ends is
 //! asked of `bulkhead-sched`, inside the transaction that carries it out. Nobody outside this crate writes SQL.
 
+pub mod catalog;
 pub mod checkpoints;
 pub mod db;
 pub mod fence;
 pub mod hot;
+pub mod locks;
+pub mod logs;
+pub mod records;
+mod rows;
 
 pub use db::{Db, DbOptions, Durability, StoreError};

@@ -11,7 +11,9 @@ pub enum StoreError {
     #[error("the database refused a statement")]
     Sqlite(#[from] rusqlite::Error),
     /// A file beside the database could not be made or opened.
-    #[error("cannot open {path}; check that the data directory exists and is writable by this user")]
+    #[error(
+        "cannot open {path}; check that the data directory exists and is writable by this user"
+    )]
     Io {
         /// Which file.
         path: PathBuf,
@@ -19,10 +21,14 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// Another process has the database open.
-    #[error("{0} is in use by another bulkhead server; stop that one, or give this one its own data directory")]
+    #[error(
+        "{0} is in use by another bulkhead server; stop that one, or give this one its own data directory"
+    )]
     InUse(PathBuf),
     /// A newer Bulkhead wrote this database.
-    #[error("the database is at migration {found}, this bulkhead knows up to {known}; run the newer version again")]
+    #[error(
+        "the database is at migration {found}, this bulkhead knows up to {known}; run the newer version again"
+    )]
     Newer {
         /// What the database is at.
         found: u32,
@@ -84,10 +90,15 @@ pub(crate) fn from_json<T: serde::de::DeserializeOwned>(
     table: &'static str,
     text: &str,
 ) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|error| StoreError::Corrupt { table, what: error.to_string() })
+    serde_json::from_str(text)
+        .map_err(|error| StoreError::Corrupt { table, what: error.to_string() })
 }
 
 /// Keeps a value as JSON.
-pub(crate) fn to_json<T: serde::Serialize>(table: &'static str, value: &T) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Corrupt { table, what: error.to_string() })
+pub(crate) fn to_json<T: serde::Serialize>(
+    table: &'static str,
+    value: &T,
+) -> Result<String, StoreError> {
+    serde_json::to_string(value)
+        .map_err(|error| StoreError::Corrupt { table, what: error.to_string() })
 }

@@ -6,7 +6,11 @@ use super::StoreError;
 
 /// Every migration, oldest first. Numbers are positions from 1; `PRAGMA user_version` is the newest applied.
 /// Add at the end, never change one that was released.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_executions.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/0001_executions.sql"),
+    include_str!("../../migrations/0002_catalog.sql"),
+    include_str!("../../migrations/0003_records.sql"),
+];
 
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -15,7 +19,8 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
         return Err(StoreError::Newer { found, known });
     }
     for (number, sql) in (1..).zip(MIGRATIONS).skip_while(|(number, _)| *number <= found) {
-        apply(connection, number, sql).map_err(|source| StoreError::Migration { number, source })?;
+        apply(connection, number, sql)
+            .map_err(|source| StoreError::Migration { number, source })?;
         tracing::info!(number, "migration applied");
     }
     Ok(())

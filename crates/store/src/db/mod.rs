@@ -20,6 +20,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, Transaction};
 
 pub use error::StoreError;
+pub(crate) use error::{from_json, to_json};
 pub use open::{DbOptions, Durability};
 
 use reader::Readers;

@@ -17,7 +17,8 @@ pub(super) struct Readers {
 impl Readers {
     pub(super) fn open(path: &Path, options: DbOptions) -> Result<Self, StoreError> {
         let count = options.readers.max(1);
-        let free = (0..count).map(|_| open::reader(path, options)).collect::<Result<Vec<_>, _>>()?;
+        let free =
+            (0..count).map(|_| open::reader(path, options)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { free: Arc::new(Mutex::new(free)), permits: Arc::new(Semaphore::new(count)) })
     }
 

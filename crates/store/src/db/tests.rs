@@ -11,7 +11,9 @@ fn open() -> (tempfile::TempDir, Db) {
 }
 
 async fn table(db: &Db) {
-    db.write(|tx| Ok::<_, StoreError>(tx.execute_batch("CREATE TABLE t (n INTEGER UNIQUE)")?)).await.unwrap();
+    db.write(|tx| Ok::<_, StoreError>(tx.execute_batch("CREATE TABLE t (n INTEGER UNIQUE)")?))
+        .await
+        .unwrap();
 }
 
 async fn insert(db: &Db, n: i64) -> Result<usize, StoreError> {
@@ -114,7 +116,9 @@ async fn only_the_owner_may_read_the_files() {
 #[tokio::test]
 async fn a_database_of_a_newer_version_is_refused() {
     let (dir, db) = open();
-    let raise = |tx: &Transaction<'_>| Ok::<_, StoreError>(tx.pragma_update(None, "user_version", 9_999)?);
+    let raise = |tx: &Transaction<'_>| {
+        Ok::<_, StoreError>(tx.pragma_update(None, "user_version", 9_999)?)
+    };
     db.write(raise).await.unwrap();
     drop(db);
     let newer = Db::open(&dir.path().join("bulkhead.db"));
@@ -126,6 +130,8 @@ async fn durability_full_is_what_sqlite_then_uses() {
     let dir = tempfile::tempdir().unwrap();
     let options = DbOptions { durability: Durability::Full, ..DbOptions::default() };
     let db = Db::open_with(&dir.path().join("bulkhead.db"), options).unwrap();
-    let read = |tx: &Transaction<'_>| Ok::<_, StoreError>(tx.pragma_query_value(None, "synchronous", |r| r.get::<_, i64>(0))?);
+    let read = |tx: &Transaction<'_>| {
+        Ok::<_, StoreError>(tx.pragma_query_value(None, "synchronous", |r| r.get::<_, i64>(0))?)
+    };
     assert_eq!(db.write(read).await.unwrap(), 2);
 }

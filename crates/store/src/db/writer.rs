@@ -35,7 +35,10 @@ impl Writer {
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || run(connection, queue))
-            .map_err(|source| StoreError::Io { path: "the store's writer thread".into(), source })?;
+            .map_err(|source| StoreError::Io {
+                path: "the store's writer thread".into(),
+                source,
+            })?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 

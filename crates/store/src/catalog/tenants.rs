@@ -1,0 +1,160 @@
+//! Tenants, their keys and variables.
+
+use bulkhead_types::{TenantId, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::db::StoreError;
+use crate::rows::{id_at, time_at};
+
+/// One tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantRow {
+    /// Its name.
+    pub id: TenantId,
+    /// JSON, read by the platform.
+    pub settings: String,
+    /// Since when.
+    pub created_at: Timestamp,
+}
+
+/// One key, without its digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRow {
+    /// `key_…`.
+    pub id: String,
+    /// For people.
+    pub label: String,
+    /// Since when.
+    pub created_at: Timestamp,
+}
+
+fn tenant_row(row: &Row<'_>) -> rusqlite::Result<TenantRow> {
+    Ok(TenantRow { id: id_at(row, 0)?, settings: row.get(1)?, created_at: time_at(row, 2)? })
+}
+
+/// Makes a tenant, or replaces its settings.
+///
+/// # Errors
+/// When the database refuses.
+pub fn put_tenant(tx: &Connection, row: &TenantRow) -> Result<(), StoreError> {
+    let sql = "INSERT INTO tenants (id, settings, created_at) VALUES (?1, ?2, ?3)
+               ON CONFLICT (id) DO UPDATE SET settings = excluded.settings";
+    tx.prepare_cached(sql)?.execute(params![
+        row.id.as_str(),
+        row.settings,
+        row.created_at.as_millis()
+    ])?;
+    Ok(())
+}
+
+/// One tenant.
+///
+/// # Errors
+/// When the database refuses.
+pub fn tenant(db: &Connection, id: &TenantId) -> Result<Option<TenantRow>, StoreError> {
+    let sql = "SELECT id, settings, created_at FROM tenants WHERE id = ?1";
+    Ok(db.prepare_cached(sql)?.query_row([id.as_str()], tenant_row).optional()?)
+}
+
+/// All tenants, by id.
+///
+/// # Errors
+/// When the database refuses.
+pub fn tenants(db: &Connection) -> Result<Vec<TenantRow>, StoreError> {
+    let mut statement =
+        db.prepare_cached("SELECT id, settings, created_at FROM tenants ORDER BY id")?;
+    let rows = statement.query_map([], tenant_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Keeps a key by the digest of its secret.
+///
+/// # Errors
+/// When the database refuses, as for a tenant that does not exist.
+pub fn insert_key(
+    tx: &Connection,
+    tenant: &TenantId,
+    key: &KeyRow,
+    digest: &[u8],
+) -> Result<(), StoreError> {
+    let sql =
+        "INSERT INTO keys (id, tenant, label, digest, created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let created_at = key.created_at.as_millis();
+    tx.prepare_cached(sql)?.execute(params![
+        key.id,
+        tenant.as_str(),
+        key.label,
+        digest,
+        created_at
+    ])?;
+    Ok(())
+}
+
+/// A tenant's keys.
+///
+/// # Errors
+/// When the database refuses.
+pub fn keys(db: &Connection, tenant: &TenantId) -> Result<Vec<KeyRow>, StoreError> {
+    let mut statement = db.prepare_cached(
+        "SELECT id, label, created_at FROM keys WHERE tenant = ?1 ORDER BY created_at, id",
+    )?;
+    let rows = statement.query_map([tenant.as_str()], |row| {
+        Ok(KeyRow { id: row.get(0)?, label: row.get(1)?, created_at: time_at(row, 2)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Whose key has this digest.
+///
+/// # Errors
+/// When the database refuses.
+pub fn key_owner(db: &Connection, digest: &[u8]) -> Result<Option<TenantId>, StoreError> {
+    let mut statement = db.prepare_cached("SELECT tenant FROM keys WHERE digest = ?1")?;
+    Ok(statement.query_row([digest], |row| id_at(row, 0)).optional()?)
+}
+
+/// Removes a key; says whether there was one.
+///
+/// # Errors
+/// When the database refuses.
+pub fn remove_key(tx: &Connection, tenant: &TenantId, key: &str) -> Result<bool, StoreError> {
+    let mut statement = tx.prepare_cached("DELETE FROM keys WHERE tenant = ?1 AND id = ?2")?;
+    Ok(statement.execute([tenant.as_str(), key])? > 0)
+}
+
+/// Sets a variable; `value` is sealed.
+///
+/// # Errors
+/// When the database refuses.
+pub fn put_variable(
+    tx: &Connection,
+    tenant: &TenantId,
+    name: &str,
+    value: &[u8],
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO variables (tenant, name, value) VALUES (?1, ?2, ?3)
+               ON CONFLICT (tenant, name) DO UPDATE SET value = excluded.value";
+    tx.prepare_cached(sql)?.execute(params![tenant.as_str(), name, value])?;
+    Ok(())
+}
+
+/// Removes a variable, if there is one.
+///
+/// # Errors
+/// When the database refuses.
+pub fn remove_variable(tx: &Connection, tenant: &TenantId, name: &str) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM variables WHERE tenant = ?1 AND name = ?2")?
+        .execute([tenant.as_str(), name])?;
+    Ok(())
+}
+
+/// Name and sealed value of each of a tenant's variables, by name.
+///
+/// # Errors
+/// When the database refuses.
+pub fn variables(db: &Connection, tenant: &TenantId) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    let mut statement =
+        db.prepare_cached("SELECT name, value FROM variables WHERE tenant = ?1 ORDER BY name")?;
+    let rows = statement.query_map([tenant.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
