@@ -32,7 +32,7 @@ export async function harnessFile() {
 /** Bundles source that imports 'bulkhead'; returns the file. */
 export async function bundle(source, directory) {
   const outfile = path.join(directory, 'bundle.js');
-  const sdk = path.join(root, 'sdk/src/index.ts');
+  const sdk = path.join(root, 'sdk/index.js');
   await build({
     stdin: { contents: source, resolveDir: root, loader: 'ts' },
     outfile,

@@ -1,1 +1,0 @@
-export const createAction = (d: any) => ({ ...d, type: 'action' });
