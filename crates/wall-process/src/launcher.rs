@@ -1,0 +1,277 @@
+//! The launcher: the only part that keeps root. A single-threaded program without network that builds and tears
+//! down compartments on request, and when the server goes away, however that happens, leaves nothing behind.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bulkhead_wall::{CompartmentSpec, WallError};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use crate::build::{self, Built, Plan};
+use crate::cgroup::{self, Cgroups};
+use crate::namespaces::COMPARTMENTS_MAX;
+use crate::sys;
+use crate::wire::{Done, Op, PACKET_BYTES_MAX, Reply, Request};
+
+/// How often compartments that are ending are looked at.
+const ENDING_POLL: Duration = Duration::from_millis(5);
+
+/// Slots that one compartment may have.
+const SLOTS_MAX: u32 = 1_024;
+
+/// What a launcher is started with.
+#[derive(Debug, Clone)]
+pub struct LauncherConfig {
+    /// The runtime image's root file system.
+    pub rootfs: PathBuf,
+    /// Names this server among those of the machine: letters, digits and dashes, the same at every start, so that
+    /// a start can clean up what a killed predecessor left.
+    pub instance: String,
+}
+
+/// The server's end: to be made a [`crate::ProcessWall`].
+#[derive(Debug)]
+pub struct LauncherHandle {
+    pub(crate) socket: OwnedFd,
+}
+
+/// Forks the launcher. To be called first thing in `main`, as root, while the process has one thread.
+///
+/// # Errors
+/// When the process has more than one thread, is not root, the image is not there, or cgroups can't be used; the
+/// error names the stage.
+pub fn start(config: LauncherConfig) -> Result<LauncherHandle, WallError> {
+    check(&config)?;
+    let failed = |error: io::Error| WallError::new("launcher", error.to_string());
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|error| failed(error.into()))?;
+    let layout = cgroup::detect().map_err(|error| WallError::new("cgroup", error.to_string()))?;
+    let cgroups = Cgroups::new(layout, &config.instance);
+    let cgroup_failed = |error: io::Error| WallError::new("cgroup", error.to_string());
+    cgroups.clean_up().map_err(cgroup_failed)?;
+    cgroups.prepare().map_err(cgroup_failed)?;
+    if sys::fork().map_err(failed)? != 0 {
+        return Ok(LauncherHandle { socket: ours });
+    }
+    drop(ours);
+    let ended = run(theirs, config, cgroups);
+    sys::exit_now(i32::from(ended.is_err()))
+}
+
+fn check(config: &LauncherConfig) -> Result<(), WallError> {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    if threads != 1 {
+        return Err(WallError::new(
+            "launcher",
+            format!("started with {threads} threads, needs one"),
+        ));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err(WallError::new(
+            "launcher",
+            "the process wall needs root to build compartments; `bulkhead doctor` tells what else would do",
+        ));
+    }
+    if !config.rootfs.join("runtime/guest").exists() {
+        let message = format!(
+            "{} holds no runtime image; `cargo xtask build` makes one",
+            config.rootfs.display()
+        );
+        return Err(WallError::new("image", message));
+    }
+    let safe = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if config.instance.is_empty()
+        || config.instance.len() > 64
+        || !config.instance.chars().all(safe)
+    {
+        return Err(WallError::new(
+            "launcher",
+            format!("{:?} is no instance name", config.instance),
+        ));
+    }
+    Ok(())
+}
+
+struct Launcher {
+    socket: OwnedFd,
+    config: LauncherConfig,
+    cgroups: Cgroups,
+    /// Those that run, by number.
+    compartments: BTreeMap<u64, Running>,
+    /// Those that were killed and are not gone yet, with the request to answer.
+    ending: Vec<Ending>,
+    last_number: u64,
+}
+
+struct Running {
+    pid: i32,
+    place: u32,
+}
+
+struct Ending {
+    number: u64,
+    pid: i32,
+    /// Keeps the place taken until nothing runs there any more.
+    place: u32,
+    reaped: bool,
+    request: Option<u64>,
+}
+
+fn run(socket: OwnedFd, config: LauncherConfig, cgroups: Cgroups) -> io::Result<()> {
+    let socket = sys::keep_only(socket)?;
+    // Its own session: a Ctrl-C at the terminal is for the server, whose end is then seen here.
+    rustix::process::setsid()?;
+    rustix::thread::set_name(c"bulkhead-launch")?;
+    let mut launcher = Launcher {
+        socket,
+        config,
+        cgroups,
+        compartments: BTreeMap::new(),
+        ending: Vec::new(),
+        last_number: 0,
+    };
+    let served = launcher.serve();
+    // Whatever happened, nothing is left behind.
+    launcher.end_all();
+    launcher.cgroups.clean_up()?;
+    served
+}
+
+impl Launcher {
+    /// Serves requests until the server goes away.
+    fn serve(&mut self) -> io::Result<()> {
+        loop {
+            let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+            let ending = !self.ending.is_empty();
+            let timeout = Timespec::try_from(ENDING_POLL).ok().filter(|_| ending);
+            let ready = match poll(&mut fds, timeout.as_ref()) {
+                Ok(count) => count > 0,
+                Err(rustix::io::Errno::INTR) => false,
+                Err(error) => return Err(error.into()),
+            };
+            if ready && !self.take_request()? {
+                return Ok(());
+            }
+            self.look_after_ending()?;
+        }
+    }
+
+    /// `false` when the server has gone.
+    fn take_request(&mut self) -> io::Result<bool> {
+        let mut buffer = vec![0_u8; PACKET_BYTES_MAX];
+        let received = bulkhead_guest::receive(&self.socket, &mut buffer)?;
+        if received.bytes == 0 {
+            return Ok(false);
+        }
+        let Request { id, op } = serde_json::from_slice(&buffer[..received.bytes])?;
+        match op {
+            Op::Create(spec) => match self.create(&spec) {
+                Ok((compartment, stream)) => {
+                    self.answer(id, Ok(Done::Created { compartment }), Some(stream.as_fd()))?;
+                }
+                Err(error) => self.answer(id, Err(error), None)?,
+            },
+            Op::Destroy { compartment } => match self.compartments.remove(&compartment) {
+                Some(running) => self.end(compartment, &running, Some(id))?,
+                None => {
+                    let error =
+                        WallError::new("destroy", format!("there is no compartment {compartment}"));
+                    self.answer(id, Err(error), None)?;
+                }
+            },
+            Op::Memory { compartment } => {
+                let bytes = self.cgroups.memory_bytes(compartment);
+                self.answer(id, Ok(Done::Memory { bytes }), None)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn create(&mut self, spec: &CompartmentSpec) -> Result<(u64, OwnedFd), WallError> {
+        if spec.slots == 0 || spec.slots > SLOTS_MAX {
+            let message = format!("{} slots; 1 to {SLOTS_MAX} are possible", spec.slots);
+            return Err(WallError::new("slots", message));
+        }
+        let place = self.free_place()?;
+        self.last_number += 1;
+        let number = self.last_number;
+        let cgroups = self.cgroups.clone();
+        let rootfs = self.config.rootfs.clone();
+        let plan = Plan { rootfs: &rootfs, cgroups: &cgroups, spec, number, place };
+        let built = cgroups
+            .create(number, spec)
+            .map_err(|error| WallError::new("cgroup", error.to_string()))
+            .and_then(|()| build::build(&plan));
+        match built {
+            Ok(Built { pid, stream }) => {
+                self.compartments.insert(number, Running { pid, place });
+                Ok((number, stream))
+            }
+            Err(error) => {
+                // Process 1 is dead and reaped: what is left are empty cgroups.
+                let ending = Ending { number, pid: 0, place, reaped: true, request: None };
+                self.ending.push(ending);
+                Err(error)
+            }
+        }
+    }
+
+    fn free_place(&self) -> Result<u32, WallError> {
+        let taken = |place: &u32| {
+            self.compartments.values().any(|it| it.place == *place)
+                || self.ending.iter().any(|it| it.place == *place)
+        };
+        // Begins at a place that grows: a uid is used again as late as possible.
+        let start = u32::try_from(self.last_number % u64::from(COMPARTMENTS_MAX)).unwrap_or(0);
+        (0..COMPARTMENTS_MAX)
+            .map(|step| (start + step) % COMPARTMENTS_MAX)
+            .find(|place| !taken(place))
+            .ok_or_else(|| WallError::new("uids", format!("{COMPARTMENTS_MAX} compartments exist")))
+    }
+
+    fn end(&mut self, number: u64, running: &Running, request: Option<u64>) -> io::Result<()> {
+        sys::kill(running.pid)?;
+        let Running { pid, place } = *running;
+        self.ending.push(Ending { number, pid, place, reaped: false, request });
+        Ok(())
+    }
+
+    fn look_after_ending(&mut self) -> io::Result<()> {
+        for mut ending in std::mem::take(&mut self.ending) {
+            ending.reaped = ending.reaped || sys::has_ended(ending.pid)?;
+            if !ending.reaped || !self.cgroups.remove(ending.number)? {
+                self.ending.push(ending);
+            } else if let Some(request) = ending.request {
+                self.answer(request, Ok(Done::Destroyed), None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end_all(&mut self) {
+        for running in self.compartments.values() {
+            // Killing a child of ours can't fail but for its being gone; the cgroups are cleaned in any case, and
+            // that kills whatever this missed.
+            if sys::kill(running.pid).is_ok() && build::reap(running.pid).is_err() {
+                continue;
+            }
+        }
+    }
+
+    fn answer(
+        &self,
+        id: u64,
+        result: Result<Done, WallError>,
+        stream: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
+        let bytes = serde_json::to_vec(&Reply { id, result })?;
+        debug_assert!(self.socket.as_raw_fd() == 3);
+        bulkhead_guest::send(&self.socket, &bytes, stream.as_slice())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! The compartment's file system: the read-only runtime image, and in it a small `/proc`, `/dev`, the bundle and one
+//! scratch directory per slot, each a file system of its own with size and inode limits.
+
+use std::ffi::CString;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use bulkhead_wall::CompartmentSpec;
+use rustix::fs::{FileType, Mode, mknodat, symlink};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change,
+    mount_remount, unmount,
+};
+
+use crate::namespaces::{SLOT_UID_FIRST, host_uid};
+
+/// Where the slots' scratch directories are.
+pub(crate) const SCRATCH: &str = "/scratch";
+
+/// Where bundles are.
+pub(crate) const BUNDLE: &str = "/bundle";
+
+/// The device files there are: name, major, minor.
+const DEVICES: [(&str, u32, u32); 5] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9)];
+
+const LOCKED: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
+const DATA: MountFlags = LOCKED.union(MountFlags::NOEXEC);
+
+/// Builds the file system below `rootfs`, in a mount namespace of its own.
+pub(crate) fn build(rootfs: &Path, spec: &CompartmentSpec, place: u32) -> io::Result<()> {
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private)?;
+    mount_bind(rootfs, rootfs)?;
+    mount_remount(rootfs, MountFlags::BIND | MountFlags::RDONLY | LOCKED, c"")?;
+    proc(rootfs)?;
+    devices(rootfs)?;
+    bundles(rootfs, spec)?;
+    scratch(rootfs, spec, place)
+}
+
+/// Makes `rootfs` the root, and the host's root unreachable.
+pub(crate) fn pivot(rootfs: &Path) -> io::Result<()> {
+    std::env::set_current_dir(rootfs)?;
+    // Old and new root on the same place: the old one is on top and goes away with the unmount (pivot_root(2)).
+    rustix::process::pivot_root(".", ".")?;
+    unmount(".", UnmountFlags::DETACH)?;
+    std::env::set_current_dir("/")
+}
+
+fn proc(rootfs: &Path) -> io::Result<()> {
+    // Only processes, and of these only one's own: no kernel settings, no symbols, no keys, no interrupts.
+    mount("proc", rootfs.join("proc"), "proc", DATA, c"hidepid=invisible,subset=pid")?;
+    Ok(())
+}
+
+fn devices(rootfs: &Path) -> io::Result<()> {
+    let dev = rootfs.join("dev");
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    mount("tmpfs", &dev, "tmpfs", flags, c"size=64k,nr_inodes=32,mode=0755")?;
+    let dir = rustix::fs::open(&dev, rustix::fs::OFlags::PATH, Mode::empty())?;
+    for (name, major, minor) in DEVICES {
+        let number = rustix::fs::makedev(major, minor);
+        mknodat(&dir, name, FileType::CharacterDevice, Mode::from_raw_mode(0o666), number)?;
+        // mknod is subject to the umask.
+        rustix::fs::chmodat(&dir, name, Mode::from_raw_mode(0o666), rustix::fs::AtFlags::empty())?;
+    }
+    symlink("/proc/self/fd", dev.join("fd"))?;
+    mount_remount(&dev, flags | MountFlags::RDONLY, c"")?;
+    Ok(())
+}
+
+fn bundles(rootfs: &Path, spec: &CompartmentSpec) -> io::Result<()> {
+    let top = rootfs.join("bundle");
+    mount("tmpfs", &top, "tmpfs", DATA, c"size=64k,nr_inodes=1024,mode=0755")?;
+    for wanted in &spec.mounts {
+        let target = rootfs.join(inside_bundle(&wanted.target)?);
+        std::fs::create_dir_all(&target)?;
+        mount_bind(&wanted.source, &target)?;
+        mount_remount(&target, MountFlags::BIND | MountFlags::RDONLY | DATA, c"")?;
+    }
+    mount_remount(&top, DATA | MountFlags::RDONLY, c"")?;
+    Ok(())
+}
+
+/// The path relative to the root, if it is below `/bundle` and goes straight down.
+fn inside_bundle(target: &Path) -> io::Result<PathBuf> {
+    let below = target.strip_prefix(BUNDLE).ok().filter(|rest| {
+        rest.components().next().is_some()
+            && rest.components().all(|c| matches!(c, Component::Normal(_)))
+    });
+    match below {
+        Some(rest) => Ok(Path::new("bundle").join(rest)),
+        None => Err(io::Error::other(format!("{} is not below {BUNDLE}", target.display()))),
+    }
+}
+
+fn scratch(rootfs: &Path, spec: &CompartmentSpec, place: u32) -> io::Result<()> {
+    let top = rootfs.join("scratch");
+    let inodes = u64::from(spec.slots) + 8;
+    mount(
+        "tmpfs",
+        &top,
+        "tmpfs",
+        DATA,
+        &*options(format!("size=64k,nr_inodes={inodes},mode=0711"))?,
+    )?;
+    for slot in 0..spec.slots {
+        let target = top.join(slot.to_string());
+        std::fs::create_dir(&target)?;
+        let uid = host_uid(place) + SLOT_UID_FIRST + slot;
+        let (size, inodes) = (spec.scratch_mib, spec.scratch_inodes);
+        let limits = format!("size={size}m,nr_inodes={inodes},mode=0700,uid={uid},gid={uid}");
+        mount("tmpfs", &target, "tmpfs", DATA, &*options(limits)?)?;
+    }
+    mount_remount(&top, DATA | MountFlags::RDONLY, c"")?;
+    Ok(())
+}
+
+fn options(text: String) -> io::Result<CString> {
+    Ok(CString::new(text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_bundle_can_be_mounted_below_bundle_only() {
+        let check = |path: &str| inside_bundle(Path::new(path)).ok();
+        assert_eq!(check("/bundle/v1"), Some(PathBuf::from("bundle/v1")));
+        for bad in
+            ["/", "/bundle", "/bundle/", "/bundle/../etc", "/etc", "bundle/v1", "/bundle/a/../../x"]
+        {
+            assert_eq!(check(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The few system calls that no safe crate wraps. Nothing is decided here.
+#![allow(
+    unsafe_code,
+    reason = "the only file of this crate with unsafe code: no safe crate wraps these calls"
+)]
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Forks into new namespaces; the child is process 1 of a new process-id namespace. Returns 0 in the child.
+pub(crate) fn clone_into(namespaces: libc::c_int) -> io::Result<i32> {
+    let flags = libc::c_long::from(namespaces | libc::SIGCHLD);
+    let none = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: without CLONE_VM the child has a copy of memory, as after fork; with a null stack it goes on on the
+    // copied one. The launcher has one thread, so no lock is held by anybody who is missing in the child.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
+    if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(i32::try_from(pid).unwrap_or(-1)) }
+}
+
+/// Forks. Returns 0 in the child.
+pub(crate) fn fork() -> io::Result<i32> {
+    // SAFETY: called before the process has a second thread (`launcher::start` checks that).
+    check(unsafe { libc::fork() })
+}
+
+/// Leaves without exit handlers.
+pub(crate) fn exit_now(status: i32) -> ! {
+    // SAFETY: `_exit` touches no memory of the process.
+    unsafe { libc::_exit(status) }
+}
+
+/// Moves the calling process into new namespaces; it has one thread.
+pub(crate) fn unshare(namespaces: libc::c_int) -> io::Result<()> {
+    // SAFETY: no memory is involved; with one thread nothing is shared with anybody who could be surprised.
+    check(unsafe { libc::unshare(namespaces) }).map(drop)
+}
+
+/// Takes a uid and gid for good, on every thread of the process (libc sees to that), without supplementary groups.
+pub(crate) fn become_user(uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: setgroups with a count of 0 reads nothing from the pointer.
+    check(unsafe { libc::setgroups(0, std::ptr::null()) })?;
+    // SAFETY: plain integers.
+    check(unsafe { libc::setresgid(gid, gid, gid) })?;
+    // SAFETY: plain integers.
+    check(unsafe { libc::setresuid(uid, uid, uid) }).map(drop)
+}
+
+/// Sets a resource limit, soft and hard alike.
+pub(crate) fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
+    // SAFETY: the pointer is to a live local of the type that setrlimit reads.
+    check(unsafe { libc::setrlimit(resource, &raw const limit) }).map(drop)
+}
+
+/// Moves a descriptor to a fixed number that survives exec.
+pub(crate) fn place(from: OwnedFd, to: RawFd) -> io::Result<()> {
+    if from.as_raw_fd() == to {
+        // SAFETY: plain integers.
+        check(unsafe { libc::fcntl(to, libc::F_SETFD, 0) })?;
+        std::mem::forget(from);
+        return Ok(());
+    }
+    // SAFETY: whatever `to` was is given up on purpose: the numbers are those the guest is started with.
+    check(unsafe { libc::dup2(from.as_raw_fd(), to) }).map(drop)
+}
+
+/// Closes on exec every descriptor from `first` to `last`.
+pub(crate) fn close_on_exec(first: u32, last: u32) -> io::Result<()> {
+    let flags = libc::CLOSE_RANGE_CLOEXEC.cast_signed();
+    // SAFETY: CLOSE_RANGE_CLOEXEC closes nothing, it only sets a flag.
+    check(unsafe { libc::close_range(first, last, flags) }).map(drop)
+}
+
+/// Closes every descriptor but the standard ones and `keep`, which becomes 3.
+pub(crate) fn keep_only(keep: OwnedFd) -> io::Result<OwnedFd> {
+    place(keep, 3)?;
+    // SAFETY: the launcher has just been forked and uses none of the descriptors it inherited.
+    check(unsafe { libc::close_range(4, u32::MAX, 0) })?;
+    // SAFETY: 3 is open, and nobody else in this process owns it: `place` gave it up.
+    let kept = unsafe { OwnedFd::from_raw_fd(3) };
+    rustix::io::fcntl_setfd(&kept, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(kept)
+}
+
+/// Whether a child has ended; it is reaped then.
+pub(crate) fn has_ended(pid: i32) -> io::Result<bool> {
+    let mut status = 0;
+    // SAFETY: the pointer is to a live local of the type that waitpid fills in.
+    match check(unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) }) {
+        Ok(reaped) => Ok(reaped == pid),
+        // Reaped before.
+        Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Kills a child that has not been reaped.
+pub(crate) fn kill(pid: i32) -> io::Result<()> {
+    // SAFETY: plain integers.
+    match check(unsafe { libc::kill(pid, libc::SIGKILL) }) {
+        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
+        _ => Ok(()),
+    }
+}
