@@ -44,7 +44,8 @@ impl ProcessWall {
     pub fn new(handle: LauncherHandle) -> Result<Self, WallError> {
         let failed = |error: io::Error| WallError::new("launcher", error.to_string());
         rustix::io::ioctl_fionbio(&handle.socket, true).map_err(|error| failed(error.into()))?;
-        let socket = AsyncFd::register(handle.socket).map_err(failed)?;
+        let socket = AsyncFd::register(handle.socket)
+            .map_err(|error| failed(io::Error::other(error.to_string())))?;
         let launcher = Arc::new(Launcher { socket, waiting: Mutex::default() });
         let reader = tokio::spawn(read_answers(Arc::clone(&launcher)));
         Ok(Self { launcher, reader })
