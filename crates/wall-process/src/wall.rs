@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bulkhead_wall::{Capability, Compartment, CompartmentSpec, Wall, WallError};
-use tokio::io::unix::AsyncFd;
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
@@ -25,7 +25,8 @@ pub struct ProcessWall {
 
 #[derive(Debug)]
 struct Launcher {
-    socket: AsyncFd<OwnedFd>,
+    /// A packet socket: only its readiness is tokio's, packets with descriptors go through `sendmsg`.
+    socket: UnixStream,
     waiting: Mutex<Waiting>,
 }
 
@@ -42,10 +43,8 @@ impl ProcessWall {
     /// # Errors
     /// When the socket can't be watched.
     pub fn new(handle: LauncherHandle) -> Result<Self, WallError> {
-        let failed = |error: io::Error| WallError::new("launcher", error.to_string());
-        rustix::io::ioctl_fionbio(&handle.socket, true).map_err(|error| failed(error.into()))?;
-        let socket = AsyncFd::register(handle.socket)
-            .map_err(|error| failed(io::Error::other(error.to_string())))?;
+        let socket =
+            adopt(handle.socket).map_err(|error| WallError::new("launcher", error.to_string()))?;
         let launcher = Arc::new(Launcher { socket, waiting: Mutex::default() });
         let reader = tokio::spawn(read_answers(Arc::clone(&launcher)));
         Ok(Self { launcher, reader })
@@ -162,29 +161,19 @@ impl Launcher {
     }
 
     async fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        loop {
-            let mut guard = self.socket.writable().await?;
-            let sent = guard.try_io(|fd| Ok(bulkhead_guest::send(fd.as_fd(), bytes, &[])?));
-            if let Ok(sent) = sent {
-                return sent;
-            }
-        }
+        let packet = || Ok(bulkhead_guest::send(self.socket.as_fd(), bytes, &[])?);
+        self.socket.async_io(Interest::WRITABLE, packet).await
     }
 
     async fn receive(&self) -> io::Result<Option<(Reply, Option<OwnedFd>)>> {
         let mut buffer = vec![0_u8; PACKET_BYTES_MAX];
-        loop {
-            let mut guard = self.socket.readable().await?;
-            let received = guard.try_io(|fd| Ok(bulkhead_guest::receive(fd.as_fd(), &mut buffer)?));
-            if let Ok(received) = received {
-                let received = received?;
-                if received.bytes == 0 {
-                    return Ok(None);
-                }
-                let reply = serde_json::from_slice(&buffer[..received.bytes])?;
-                return Ok(Some((reply, received.fds.into_iter().next())));
-            }
+        let packet = || Ok(bulkhead_guest::receive(self.socket.as_fd(), &mut buffer)?);
+        let received = self.socket.async_io(Interest::READABLE, packet).await?;
+        if received.bytes == 0 {
+            return Ok(None);
         }
+        let reply = serde_json::from_slice(&buffer[..received.bytes])?;
+        Ok(Some((reply, received.fds.into_iter().next())))
     }
 }
 
