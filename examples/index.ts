@@ -1,0 +1,7 @@
+// What is imported here is deployed.
+import './demo/actions/echo.js';
+import './demo/actions/break-out.js';
+import './demo/syncs/items.js';
+import './demo/webhooks/delivery.js';
+import './bench/actions/noop.js';
+import './bench/actions/sleep.js';
