@@ -21,10 +21,13 @@ pub struct Integration {
     /// How its webhooks are checked; without secrets.
     #[schema(value_type = Object)]
     pub webhook: Value,
+    /// When it was made.
+    pub created_at: String,
 }
 
 /// An integration to create or replace.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PutIntegration {
     /// The kind of API; the integration's name when absent.
     #[serde(default)]

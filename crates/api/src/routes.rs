@@ -180,7 +180,8 @@ ops! {
 
     #[doc = "Lists connections."]
     ListConnections: Get "/v1/connections" Tenant, 0, QUICK, None => 200 Named("ConnectionList"),
-        [Query "integration" "of one integration"];
+        [Query "integration" "of one integration", Query "cursor" "from the page before",
+         Query "limit" "1 to 1000, else 100"];
     #[doc = "Creates or replaces a connection."]
     PutConnection: Post "/v1/connections" Tenant, 1 << 20, QUICK, Named("PutConnection") => 200 Named("Connection"), [];
     #[doc = "Shows a connection, without credentials."]

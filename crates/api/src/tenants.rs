@@ -8,14 +8,25 @@ use utoipa::ToSchema;
 pub struct Tenant {
     /// Its name.
     pub id: String,
+    /// For people.
+    pub display_name: String,
     /// When it was made.
     pub created_at: String,
 }
 
 /// What an operator says about a tenant.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct PutTenant {}
+pub struct PutTenant {
+    /// For people; the tenant's name when empty.
+    #[serde(default)]
+    pub display_name: String,
+    /// Rules that narrow where its functions may connect:
+    /// `{name, effect: allow|deny, hosts?, networks?, ports?}`.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub egress: Vec<serde_json::Value>,
+}
 
 /// Every tenant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

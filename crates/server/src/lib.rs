@@ -1,1 +1,37 @@
-//! HTTP routes, auth, error mapping, webhook ingress.
+//! HTTP routes, authentication, error mapping, webhook ingress.
+//!
+//! Layout, from the socket inwards: [`serve`] accepts connections under limits; `router` makes a router from the
+//! API's table of routes; `gate` is what every request passes (slot, deadline, key, body limit, panics); `extract`
+//! reads bodies, queries and names; then one file per noun. `wire` turns domain values into wire values, `error`
+//! turns every failure into the one shape.
+//!
+//! Invariant: no SQL and no decisions here. A handler reads a request, calls the platform or the engine once or
+//! twice, and answers; whose request it is comes from its key, never from its body.
+
+mod actions;
+mod app;
+mod connections;
+mod deployments;
+mod error;
+mod executions;
+mod extract;
+mod gate;
+mod integrations;
+mod listen;
+mod logs;
+mod ops;
+mod proxy;
+mod records;
+mod router;
+mod syncs;
+mod tenants;
+mod webhooks;
+mod wire;
+
+pub use app::{App, AppOptions, RequestCounts};
+pub use error::ApiError;
+pub use listen::serve;
+pub use router::router;
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "worker",
         ],
     ),
-    ("server", &["api", "engine", "platform", "types"]),
+    ("server", &["api", "engine", "platform", "telemetry", "types"]),
     ("client", &["api"]),
     ("api", &["types"]),
     ("platform", &["egress", "engine", "store", "types"]),

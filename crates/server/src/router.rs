@@ -1,0 +1,100 @@
+//! The router, made from the API's table: a route without a handler does not compile.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodFilter, MethodRouter, any, on};
+use bulkhead_api::routes::{ROUTES, Verb};
+use bulkhead_api::{Op, Route};
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::gate::{Gate, pass};
+use crate::{
+    actions, connections, deployments, executions, integrations, logs, ops, proxy, records, syncs, tenants, webhooks,
+};
+
+/// Serves every route of the table.
+#[must_use]
+pub fn router(app: App) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        let gate = Gate { app: app.clone(), route };
+        let guarded = handler(route)
+            .layer(DefaultBodyLimit::max(route.body_bytes_max))
+            .layer(from_fn_with_state(gate, pass));
+        router = router.route(route.path, guarded);
+    }
+    router.fallback(no_route).method_not_allowed_fallback(no_method).with_state(app)
+}
+
+async fn no_route(uri: http::Uri) -> ApiError {
+    ApiError::new("route_not_found", format!("there is no route {}", uri.path()))
+}
+
+async fn no_method(method: http::Method, uri: http::Uri) -> ApiError {
+    let message = format!("{} does not know {method}; the Allow header lists what it knows", uri.path());
+    ApiError::new("method_not_allowed", message)
+}
+
+fn at<H, T>(route: &Route, handler: H) -> MethodRouter<App>
+where
+    H: Handler<T, App>,
+    T: 'static,
+{
+    match route.verb {
+        Verb::Get => on(MethodFilter::GET, handler),
+        Verb::Post => on(MethodFilter::POST, handler),
+        Verb::Put => on(MethodFilter::PUT, handler),
+        Verb::Patch => on(MethodFilter::PATCH, handler),
+        Verb::Delete => on(MethodFilter::DELETE, handler),
+        Verb::Any => any(handler),
+    }
+}
+
+#[rustfmt::skip]
+fn handler(route: &Route) -> MethodRouter<App> {
+    match route.op {
+        Op::RunAction => at(route, actions::run),
+        Op::ListExecutions => at(route, executions::list),
+        Op::ShowExecution => at(route, executions::show),
+        Op::CancelExecution => at(route, executions::cancel),
+        Op::RetryExecution => at(route, executions::retry),
+        Op::ExecutionLogs => at(route, logs::read),
+        Op::Deploy => at(route, deployments::deploy),
+        Op::ListDeployments => at(route, deployments::list),
+        Op::Rollback => at(route, deployments::rollback),
+        Op::ListFunctions => at(route, deployments::functions),
+        Op::ShowFunction => at(route, deployments::function),
+        Op::ListSyncs => at(route, syncs::list),
+        Op::TriggerSync => at(route, syncs::trigger),
+        Op::PauseSync => at(route, syncs::pause),
+        Op::ResumeSync => at(route, syncs::resume),
+        Op::SetFrequency => at(route, syncs::set_frequency),
+        Op::ListRecords => at(route, records::list),
+        Op::ListIntegrations => at(route, integrations::list),
+        Op::ShowIntegration => at(route, integrations::show),
+        Op::PutIntegration => at(route, integrations::put),
+        Op::DeleteIntegration => at(route, integrations::delete),
+        Op::ListConnections => at(route, connections::list),
+        Op::PutConnection => at(route, connections::put),
+        Op::ShowConnection => at(route, connections::show),
+        Op::PatchConnection => at(route, connections::patch),
+        Op::DeleteConnection => at(route, connections::delete),
+        Op::GetMetadata => at(route, connections::get_metadata),
+        Op::SetMetadata => at(route, connections::set_metadata),
+        Op::MergeMetadata => at(route, connections::merge_metadata),
+        Op::Proxy => at(route, proxy::forward),
+        Op::Webhook => at(route, webhooks::ingest),
+        Op::ListTenants => at(route, tenants::list),
+        Op::PutTenant => at(route, tenants::put),
+        Op::ListKeys => at(route, tenants::keys),
+        Op::CreateKey => at(route, tenants::create_key),
+        Op::DeleteKey => at(route, tenants::revoke_key),
+        Op::Healthz => at(route, ops::healthz),
+        Op::Readyz => at(route, ops::readyz),
+        Op::Metrics => at(route, ops::metrics),
+        Op::OpenApi => at(route, ops::openapi),
+    }
+}
