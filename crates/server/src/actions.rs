@@ -136,7 +136,10 @@ mod tests {
         };
         let wait = |seconds| Some(Duration::from_secs(seconds));
         assert_eq!(parse("respond-async").unwrap(), Prefer { respond_async: true, wait: None });
-        assert_eq!(parse("Respond-Async, wait=10").unwrap(), Prefer { respond_async: false, wait: wait(10) });
+        assert_eq!(
+            parse("Respond-Async, wait=10").unwrap(),
+            Prefer { respond_async: false, wait: wait(10) }
+        );
         assert_eq!(parse("return=minimal").unwrap(), Prefer::default());
         assert!(parse("wait=soon").is_err());
     }

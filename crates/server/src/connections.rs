@@ -30,8 +30,9 @@ pub(crate) async fn list(
     let integration: Option<IntegrationId> = query_id(which.integration)?;
     let length = page_length(which.limit, 100, 1_000)?;
     let platform = &app.inner.platform;
-    let page =
-        platform.connections(&tenant, integration.as_ref(), which.cursor.as_deref(), length).await?;
+    let page = platform
+        .connections(&tenant, integration.as_ref(), which.cursor.as_deref(), length)
+        .await?;
     let connections = page.connections.into_iter().map(wire::connection).collect();
     Ok(axum::Json(api::ConnectionList { connections, next_cursor: page.next_cursor }))
 }
@@ -45,9 +46,11 @@ pub(crate) async fn put(
     let integration = IntegrationId::try_from(put.integration).map_err(invalid)?;
     let id = ConnectionId::try_from(put.connection_id).map_err(invalid)?;
     let credentials: Credentials = part("credentials", put.credentials)?;
-    let metadata = if put.metadata.is_null() { Value::Object(serde_json::Map::new()) } else { put.metadata };
+    let metadata =
+        if put.metadata.is_null() { Value::Object(serde_json::Map::new()) } else { put.metadata };
     let platform = &app.inner.platform;
-    let connection = platform.put_connection(&tenant, &integration, &id, credentials, metadata).await?;
+    let connection =
+        platform.put_connection(&tenant, &integration, &id, credentials, metadata).await?;
     Ok(axum::Json(wire::connection(connection)))
 }
 
@@ -74,8 +77,9 @@ pub(crate) async fn patch(
     let (integration, id) = named(&names)?;
     let credentials = patch.credentials.map(|value| part("credentials", value)).transpose()?;
     let platform = &app.inner.platform;
-    let connection =
-        platform.patch_connection(&tenant, Some(&integration), &id, credentials, patch.metadata).await?;
+    let connection = platform
+        .patch_connection(&tenant, Some(&integration), &id, credentials, patch.metadata)
+        .await?;
     Ok(axum::Json(wire::connection(connection)))
 }
 

@@ -40,7 +40,10 @@ pub(crate) async fn deploy(
 fn upload(function: api::DeployFunction, ceilings: &Limits) -> Result<FunctionUpload, ApiError> {
     let name = function.spec.get("name").and_then(Value::as_str).unwrap_or("?").to_owned();
     let spec: FunctionSpec = serde_json::from_value(function.spec).map_err(|error| {
-        ApiError::new("invalid_spec", format!("the spec of function {name:?} can't be read: {error}"))
+        ApiError::new(
+            "invalid_spec",
+            format!("the spec of function {name:?} can't be read: {error}"),
+        )
     })?;
     within_ceilings(&spec, ceilings)?;
     Ok(FunctionUpload {
@@ -64,12 +67,19 @@ fn within_ceilings(spec: &FunctionSpec, ceilings: &Limits) -> Result<(), ApiErro
         ("output_bytes", asked.output_bytes, usual.output_bytes, ceilings.output_bytes),
         ("log_bytes", asked.log_bytes, usual.log_bytes, ceilings.log_bytes),
         ("log_lines", asked.log_lines, usual.log_lines, ceilings.log_lines),
-        ("connections", asked.connections.into(), usual.connections.into(), ceilings.connections.into()),
+        (
+            "connections",
+            asked.connections.into(),
+            usual.connections.into(),
+            ceilings.connections.into(),
+        ),
     ];
     for (limit, asked, usual, ceiling) in rows {
         if asked > ceiling && asked != usual {
-            let message =
-                format!("function {} asks for limits.{limit} = {asked}; the ceiling is {ceiling}", spec.name);
+            let message = format!(
+                "function {} asks for limits.{limit} = {asked}; the ceiling is {ceiling}",
+                spec.name
+            );
             return Err(ApiError::new("limit_above_ceiling", message));
         }
     }
@@ -132,7 +142,8 @@ mod tests {
         let ceilings = Limits { time_ms: 5_000, memory_mib: 512, ..Limits::default() };
         assert!(within_ceilings(&spec(serde_json::json!({})), &ceilings).is_ok());
         assert!(within_ceilings(&spec(serde_json::json!({"memory_mib": 512})), &ceilings).is_ok());
-        let refused = within_ceilings(&spec(serde_json::json!({"memory_mib": 513})), &ceilings).unwrap_err();
+        let refused =
+            within_ceilings(&spec(serde_json::json!({"memory_mib": 513})), &ceilings).unwrap_err();
         assert_eq!(refused.body().error.code, "limit_above_ceiling");
         assert!(refused.body().error.message.contains("memory_mib = 513; the ceiling is 512"));
     }

@@ -35,7 +35,10 @@ impl ApiError {
     /// A fault of our own. The cause goes to the log, not to the caller.
     pub fn internal(cause: &dyn Display) -> Self {
         tracing::error!(error = %cause, "a request failed for a fault of our own");
-        Self::new("internal", "a fault of the server's own; its log has it under this answer's Request-Id")
+        Self::new(
+            "internal",
+            "a fault of the server's own; its log has it under this answer's Request-Id",
+        )
     }
 
     /// How an execution failed, as an answer.
@@ -109,7 +112,10 @@ fn upstream(error: &ErrorInfo) -> Option<Upstream> {
     let payload = error.payload.as_ref().filter(|_| error.code == "upstream_error")?;
     let status = payload.get("status")?.as_u64()?;
     let body = ["json", "text", "base64"].into_iter().find_map(|form| payload.get(form));
-    Some(Upstream { status: u16::try_from(status).ok()?, body: body.cloned().unwrap_or(Value::Null) })
+    Some(Upstream {
+        status: u16::try_from(status).ok()?,
+        body: body.cloned().unwrap_or(Value::Null),
+    })
 }
 
 /// An error with its causes, once.

@@ -29,12 +29,15 @@ impl Filter {
     fn resolve(self) -> Result<ExecutionFilter, ApiError> {
         let invalid = |what: &str| ApiError::new("invalid_query", what.to_owned());
         let (integration, name) = match self.function.as_deref().map(|text| text.split_once('/')) {
-            Some(Some((integration, name))) => (Some(integration.to_owned()), Some(name.to_owned())),
+            Some(Some((integration, name))) => {
+                (Some(integration.to_owned()), Some(name.to_owned()))
+            }
             Some(None) => (None, self.function),
             None => (None, None),
         };
         let kind = self.kind.as_deref().map(|text| {
-            FunctionKind::parse(text).ok_or_else(|| invalid("kind is action, sync, webhook or event"))
+            FunctionKind::parse(text)
+                .ok_or_else(|| invalid("kind is action, sync, webhook or event"))
         });
         let state = self.state.as_deref().map(|text| {
             let all = ExecutionState::ALL.map(ExecutionState::as_str).join(", ");
@@ -48,7 +51,8 @@ impl Filter {
             state: state.transpose()?,
             connection: query_id(self.connection)?,
             since: query_time(self.since.as_deref())?,
-            cursor: cursor.map_err(|_| ApiError::new("invalid_cursor", "no page gave this cursor"))?,
+            cursor: cursor
+                .map_err(|_| ApiError::new("invalid_cursor", "no page gave this cursor"))?,
             limit: page_length(self.limit, 50, 200)?,
         })
     }

@@ -23,7 +23,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let missing = || ApiError::internal(&"a tenant's handler stands on a route that is no tenant's");
+        let missing =
+            || ApiError::internal(&"a tenant's handler stands on a route that is no tenant's");
         parts.extensions.get::<Self>().cloned().ok_or_else(missing)
     }
 }
@@ -86,9 +87,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Names {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let params = RawPathParams::from_request_parts(parts, state).await.map_err(|rejection| {
-            ApiError::new("invalid_name", format!("a name in the path can't be read: {rejection}"))
-        })?;
+        let params =
+            RawPathParams::from_request_parts(parts, state).await.map_err(|rejection| {
+                ApiError::new(
+                    "invalid_name",
+                    format!("a name in the path can't be read: {rejection}"),
+                )
+            })?;
         Ok(Self(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
     }
 }
@@ -100,7 +105,10 @@ impl Names {
     }
 
     /// The id at a place of the path.
-    pub(crate) fn get<T: TryFrom<String, Error = IdError>>(&self, place: &str) -> Result<T, ApiError> {
+    pub(crate) fn get<T: TryFrom<String, Error = IdError>>(
+        &self,
+        place: &str,
+    ) -> Result<T, ApiError> {
         T::try_from(self.text(place)).map_err(ApiError::from)
     }
 }
@@ -109,7 +117,9 @@ impl Names {
 pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
     let Some(value) = headers.get(name) else { return Ok(None) };
     let readable = value.to_str().map(str::trim);
-    readable.map(Some).map_err(|_| ApiError::new("invalid_header", format!("{name} is not ASCII text")))
+    readable
+        .map(Some)
+        .map_err(|_| ApiError::new("invalid_header", format!("{name} is not ASCII text")))
 }
 
 /// A header as an id, if it is there.
@@ -132,16 +142,21 @@ pub(crate) fn query_id<T: TryFrom<String, Error = IdError>>(
 /// A time in a query: RFC 3339, or milliseconds since 1970.
 pub(crate) fn query_time(value: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
     let Some(text) = value else { return Ok(None) };
-    let millis = text.parse::<i64>().ok().or_else(|| {
-        text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
-    });
+    let millis = text
+        .parse::<i64>()
+        .ok()
+        .or_else(|| text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond));
     let why = || format!("{text:?} is no time: write 2026-01-31T12:00:00Z or milliseconds");
     let millis = millis.ok_or_else(|| ApiError::new("invalid_query", why()))?;
     Ok(Some(Timestamp::from_millis(millis)))
 }
 
 /// How long a page is: `asked`, within 1 and `max`.
-pub(crate) fn page_length(asked: Option<usize>, usual: usize, max: usize) -> Result<usize, ApiError> {
+pub(crate) fn page_length(
+    asked: Option<usize>,
+    usual: usize,
+    max: usize,
+) -> Result<usize, ApiError> {
     match asked {
         None => Ok(usual),
         Some(length) if (1..=max).contains(&length) => Ok(length),

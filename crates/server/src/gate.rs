@@ -90,7 +90,8 @@ async fn within(
 /// Says no before the first byte of a body that is announced as too long; the extractor counts the others.
 fn body_fits(route: &Route, headers: &HeaderMap) -> Result<(), ApiError> {
     let max = route.body_bytes_max;
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let length =
+        headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > max as u64) {
         let message = format!("the body has {} bytes; this route takes {max}", length.unwrap_or(0));
         return Err(ApiError::new("body_too_large", message));

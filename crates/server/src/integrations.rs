@@ -54,7 +54,8 @@ pub(crate) fn part<T: DeserializeOwned + Default>(what: &str, value: Value) -> R
     if value.is_null() {
         return Ok(T::default());
     }
-    serde_json::from_value(value).map_err(|error| ApiError::new("invalid_body", format!("{what}: {error}")))
+    serde_json::from_value(value)
+        .map_err(|error| ApiError::new("invalid_body", format!("{what}: {error}")))
 }
 
 pub(crate) async fn delete(

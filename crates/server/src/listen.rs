@@ -73,7 +73,10 @@ pub async fn serve(
 }
 
 /// Waits for a slot first: beyond the limit, connections wait in the kernel's queue.
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> (TcpStream, Option<OwnedSemaphorePermit>) {
     // The semaphore is never closed, so there always is a permit in the end.
     let slot = Arc::clone(slots).acquire_owned().await.ok();
     loop {

@@ -54,7 +54,10 @@ pub(crate) async fn read(
 
 async fn follow(app: App, id: ExecutionId, after: i64) -> Result<Response, ApiError> {
     let slot = app.inner.followers.clone().try_acquire_owned().map_err(|_| {
-        ApiError::new("too_many_requests", "too many logs are being followed; read pages, or try again")
+        ApiError::new(
+            "too_many_requests",
+            "too many logs are being followed; read pages, or try again",
+        )
     })?;
     let added = app.inner.platform.follow_logs(&id).await?;
     let follower = Follower { app, id, after, added, ended: false, _slot: slot };

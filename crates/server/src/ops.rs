@@ -22,7 +22,9 @@ pub(crate) async fn readyz(State(app): State<App>) -> Result<axum::Json<Value>, 
     let database = match TenantId::parse("readyz") {
         // That there is no such tenant is an answer of the database, too.
         Ok(id) => match app.inner.platform.tenant(&id).await {
-            Err(error) if error.fault() == bulkhead_types::Fault::Platform => Err(error.to_string()),
+            Err(error) if error.fault() == bulkhead_types::Fault::Platform => {
+                Err(error.to_string())
+            }
             _ => Ok(()),
         },
         Err(error) => Err(error.to_string()),
@@ -36,7 +38,9 @@ pub(crate) async fn readyz(State(app): State<App>) -> Result<axum::Json<Value>, 
     let ready = parts.iter().all(|(_, state)| state.is_ok());
     let parts: serde_json::Map<_, _> = parts
         .into_iter()
-        .map(|(part, state)| (part.to_owned(), Value::from(state.err().unwrap_or_else(|| "ok".to_owned()))))
+        .map(|(part, state)| {
+            (part.to_owned(), Value::from(state.err().unwrap_or_else(|| "ok".to_owned())))
+        })
         .collect();
     if ready {
         return Ok(axum::Json(json!({"status": "ready", "parts": parts})));

@@ -47,7 +47,9 @@ impl Which {
             return Err(ApiError::new("invalid_query", format!("at most {IDS_MAX} ids")));
         }
         let actions: Vec<_> = parts(self.filter).iter().map(|part| part.to_lowercase()).collect();
-        if let Some(odd) = actions.iter().find(|a| !["added", "updated", "deleted"].contains(&a.as_str())) {
+        if let Some(odd) =
+            actions.iter().find(|a| !["added", "updated", "deleted"].contains(&a.as_str()))
+        {
             let message = format!("filter knows added, updated and deleted, not {odd:?}");
             return Err(ApiError::new("invalid_query", message));
         }

@@ -12,7 +12,8 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::gate::{Gate, pass};
 use crate::{
-    actions, connections, deployments, executions, integrations, logs, ops, proxy, records, syncs, tenants, webhooks,
+    actions, connections, deployments, executions, integrations, logs, ops, proxy, records, syncs,
+    tenants, webhooks,
 };
 
 /// Serves every route of the table.
@@ -34,7 +35,8 @@ async fn no_route(uri: http::Uri) -> ApiError {
 }
 
 async fn no_method(method: http::Method, uri: http::Uri) -> ApiError {
-    let message = format!("{} does not know {method}; the Allow header lists what it knows", uri.path());
+    let message =
+        format!("{} does not know {method}; the Allow header lists what it knows", uri.path());
     ApiError::new("method_not_allowed", message)
 }
 

@@ -86,8 +86,11 @@ async fn status(
 ) -> Result<axum::Json<api::Sync>, ApiError> {
     let syncs = app.inner.platform.syncs(tenant).await?;
     let ours = syncs.into_iter().find(|sync| {
-        sync.integration == *integration && sync.name == *name && sync.connection.as_ref() == Some(connection)
+        sync.integration == *integration
+            && sync.name == *name
+            && sync.connection.as_ref() == Some(connection)
     });
-    let missing = || ApiError::new("sync_not_scheduled", "the sync has no schedule for this connection");
+    let missing =
+        || ApiError::new("sync_not_scheduled", "the sync has no schedule for this connection");
     ours.map(|sync| axum::Json(wire::sync(sync))).ok_or_else(missing)
 }
