@@ -48,8 +48,7 @@ impl Engine {
     /// When the store fails.
     pub async fn tick(&self) -> Result<Option<Timestamp>, EngineError> {
         loop {
-            let (now, random) = (self.inner.clock.now(), self.random());
-            let tick = self.inner.store.tick(now, random, TICK_SIZE).await?;
+            let tick = self.inner.store.tick(self.inner.clock.now(), TICK_SIZE).await?;
             self.tell(&tick);
             if !tick.more {
                 return Ok(tick.next_at);
@@ -63,13 +62,12 @@ impl Engine {
     /// # Errors
     /// When the store fails.
     pub async fn recover(&self, survivor: Option<&WorkerId>) -> Result<usize, EngineError> {
-        let (now, random) = (self.inner.clock.now(), self.random());
-        let tick = self.inner.store.recover(survivor.cloned(), now, random).await?;
+        let tick = self.inner.store.recover(survivor.cloned(), self.inner.clock.now()).await?;
         self.tell(&tick);
         Ok(tick.lost.len())
     }
 
-    fn tell(&self, tick: &Tick) {
+    pub(crate) fn tell(&self, tick: &Tick) {
         for id in &tick.ended {
             self.inner.tickets.ended(id);
         }

@@ -31,6 +31,9 @@ impl Engine {
                 lease: self.inner.options.lease,
             };
             let dispatched = self.inner.store.dispatch(dispatch).await?;
+            for id in &dispatched.ended {
+                self.inner.tickets.ended(id);
+            }
             if dispatched.more {
                 self.inner.runnable.notify_one();
             }
@@ -52,9 +55,8 @@ impl Engine {
     /// When the store fails.
     pub async fn renew(&self, worker: &WorkerId, leases: &[LeaseRef]) -> Result<Vec<Recall>, EngineError> {
         let (now, lease) = (self.inner.clock.now(), self.inner.options.lease);
-        let recalls = self.inner.store.renew(worker.clone(), leases.to_vec(), now, lease).await?;
-        // A lease that was not named may have died by that.
-        self.inner.sooner.notify_one();
+        let (recalls, tick) = self.inner.store.renew(worker.clone(), leases.to_vec(), now, lease).await?;
+        self.tell(&tick);
         Ok(recalls.into_iter().map(|(lease, reason)| Recall { lease, reason }).collect())
     }
 

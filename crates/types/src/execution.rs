@@ -84,6 +84,29 @@ pub enum Trigger {
     Execution,
 }
 
+impl Trigger {
+    /// Every trigger.
+    pub const ALL: [Self; 5] = [Self::Api, Self::Schedule, Self::Webhook, Self::Event, Self::Execution];
+
+    /// The stable text, as on the wire and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Schedule => "schedule",
+            Self::Webhook => "webhook",
+            Self::Event => "event",
+            Self::Execution => "execution",
+        }
+    }
+
+    /// The trigger that [`Self::as_str`] names.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|trigger| trigger.as_str() == text)
+    }
+}
+
 /// One logical invocation of a function.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Execution {

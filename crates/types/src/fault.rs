@@ -19,6 +19,28 @@ pub enum Fault {
     Platform,
 }
 
+impl Fault {
+    /// Every fault.
+    pub const ALL: [Self; 4] = [Self::Caller, Self::Tenant, Self::Upstream, Self::Platform];
+
+    /// The stable text, as on the wire and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Tenant => "tenant",
+            Self::Upstream => "upstream",
+            Self::Platform => "platform",
+        }
+    }
+
+    /// The fault that [`Self::as_str`] names.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|fault| fault.as_str() == text)
+    }
+}
+
 /// Whether the same work may be tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

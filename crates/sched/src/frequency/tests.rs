@@ -63,7 +63,19 @@ fn what_is_no_frequency_says_what_to_write() {
     ] {
         told.push(Frequency::parse(text).unwrap_err().to_string());
     }
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    "" is no frequency; write `every 5m`, `every 2 hours`, `every half hour`, or `cron: 0 6 * * 1-5 Europe/Paris`
+    "every" is no frequency; write `every 5m`, `every 2 hours`, `every half hour`, or `cron: 0 6 * * 1-5 Europe/Paris`
+    "5m" is no frequency; write `every 5m`, `every 2 hours`, `every half hour`, or `cron: 0 6 * * 1-5 Europe/Paris`
+    "every 5 fortnights" is no frequency; write `every 5m`, `every 2 hours`, `every half hour`, or `cron: 0 6 * * 1-5 Europe/Paris`
+    "every 29s" is out of bounds; the shortest interval is 30 seconds, the longest 31 days
+    "every 32 days" is out of bounds; the shortest interval is 30 seconds, the longest 31 days
+    "every 99999999999999999999m" is no frequency; write `every 5m`, `every 2 hours`, `every half hour`, or `cron: 0 6 * * 1-5 Europe/Paris`
+    "0 6 * *" is no cron rule: it has 4 fields, not 5; write minute, hour, day of month, month, day of week
+    "61 * * * *" is no cron rule: Component error: Number out of bounds.; write minute, hour, day of month, month, day of week
+    "Mars/Olympus" is no time zone; write one such as Europe/Paris or UTC
+    "*" is no time zone; write one such as Europe/Paris or UTC
+    "#);
 }
 
 #[test]

@@ -10,10 +10,10 @@
 //! piled up together; so a method takes one submit or one settle. An implementation over PostgreSQL collects
 //! concurrent calls in the same way, into one statement over arrays (`FOR UPDATE SKIP LOCKED` in dispatch).
 
-//mod flow;
+mod flow;
 pub mod mem;
 pub mod model;
-//mod rows;
+mod rows;
 pub mod sqlite;
 
 use std::time::Duration;
@@ -21,11 +21,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bulkhead_sched::share::{Share, ShareLimits};
 use bulkhead_types::{
-    Attempt, Execution, ExecutionId, LeaseRef, TenantId, TimelineEvent, Timestamp, WorkerId,
+    Attempt, Execution, ExecutionId, Lease, LeaseRef, TenantId, TimelineEvent, Timestamp, WorkerId,
 };
 
 use crate::checkpoints::{Checkpoint, CheckpointError};
-use crate::db::StoreError;
+use crate::db::{StoreError, from_json};
 use model::{
     CancelResult, Dispatch, Dispatched, ExecutionFilter, Fired, Page, RecallReason, Schedule, ScheduleKey, Settled,
     Settlement, Submit, SubmitError, Submitted, Tick,
@@ -40,14 +40,15 @@ pub trait Store: Send + Sync + 'static {
     /// Gives a worker up to `dispatch.max` leases, fairly chosen.
     async fn dispatch(&self, dispatch: Dispatch) -> Result<Dispatched, StoreError>;
 
-    /// Renews a worker's leases for `lease` from `now`, in one write. Returns those it must stop.
+    /// Renews a worker's leases for `lease` from `now`, in one write. Returns those it must stop, and what became
+    /// of those that it should have named.
     async fn renew(
         &self,
         worker: WorkerId,
         leases: Vec<LeaseRef>,
         now: Timestamp,
         lease: Duration,
-    ) -> Result<Vec<(LeaseRef, RecallReason)>, StoreError>;
+    ) -> Result<(Vec<(LeaseRef, RecallReason)>, Tick), StoreError>;
 
     /// Takes the outcome of an attempt and decides what follows. Refused when the lease is not the newest.
     async fn settle(
@@ -63,10 +64,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// What time alone brings about: dead leases, waits that are over, start-by deadlines, old idempotency keys.
     /// At most `limit` executions in one go.
-    async fn tick(&self, now: Timestamp, random: u64, limit: usize) -> Result<Tick, StoreError>;
+    async fn tick(&self, now: Timestamp, limit: usize) -> Result<Tick, StoreError>;
 
     /// Ends the leases of every worker but `survivor`. Only for a server that knows the others to be dead.
-    async fn recover(&self, survivor: Option<WorkerId>, now: Timestamp, random: u64) -> Result<Tick, StoreError>;
+    async fn recover(&self, survivor: Option<WorkerId>, now: Timestamp) -> Result<Tick, StoreError>;
 
     /// An execution with its input and output.
     async fn execution(&self, id: ExecutionId) -> Result<Option<Execution>, StoreError>;
@@ -123,4 +124,32 @@ pub trait Store: Send + Sync + 'static {
     /// Fires a schedule that was due at `due_at`: moves it on and submits, in one transaction. `None` when somebody
     /// else was faster.
     async fn fire(&self, fire: model::Fire) -> Result<Option<Fired>, StoreError>;
+}
+
+/// Makes leases of what was chosen. One that can't be read is left to die: it is tried again, and given up for good
+/// after as many losses as there may be.
+fn leases(chosen: flow::dispatch::Chosen, lease: Duration) -> Dispatched {
+    let flow::dispatch::Chosen { leased, ended, more } = chosen;
+    let leases = leased.into_iter().filter_map(|(row, input)| {
+        let id = row.id.clone();
+        let made = lease_of(row, &input, lease);
+        made.inspect_err(|error| tracing::error!(%error, execution = %id, "a queued execution is unreadable")).ok()
+    });
+    Dispatched { leases: leases.collect(), ended, more }
+}
+
+fn lease_of(row: rows::Row, input: &str, lease: Duration) -> Result<Lease, StoreError> {
+    let leased_at = row.leased_at.unwrap_or_default();
+    Ok(Lease {
+        lease: row.lease(),
+        attempt: row.attempts,
+        function: row.function,
+        version: row.version,
+        connection: row.connection,
+        trigger: row.trigger,
+        input: from_json("executions", input)?,
+        limits: from_json("executions", &row.limits)?,
+        leased_at,
+        expires_at: leased_at.after(lease),
+    })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bulkhead_types::{
     ConnectionId, Execution, ExecutionId, ExecutionState, Fault, FunctionKey, FunctionKind, FunctionName,
-    IntegrationId, Lease, LeaseRef, Limits, Outcome, Retry, RetryPolicy, TenantId, Timestamp, Trigger, Usage,
+    IntegrationId, Lease, LeaseRef, Limits, Outcome, Retry, RetryPolicy, Timestamp, Trigger, Usage,
     VersionId, WorkerId,
 };
 use serde_json::Value;
@@ -180,6 +180,8 @@ pub struct Dispatch {
 pub struct Dispatched {
     /// Its leases.
     pub leases: Vec<Lease>,
+    /// Executions found on the way whose start-by deadline is past; they are final now.
+    pub ended: Vec<ExecutionId>,
     /// Whether it took all it asked for, so that there may be more.
     pub more: bool,
 }
@@ -280,6 +282,12 @@ pub struct ExecutionFilter {
     pub cursor: Option<ExecutionId>,
     /// At most this many; 0 is the most there may be, [`PAGE_LENGTH_MAX`].
     pub limit: usize,
+}
+
+impl ExecutionFilter {
+    pub(crate) fn page_length(&self) -> usize {
+        if self.limit == 0 { PAGE_LENGTH_MAX } else { self.limit.min(PAGE_LENGTH_MAX) }
+    }
 }
 
 /// A page of executions, newest first.

@@ -1,0 +1,146 @@
+//! Accepting an execution.
+
+use bulkhead_types::{
+    ExecutionId, ExecutionState, Fence, FunctionKey, RetryPolicy, Timestamp, Usage,
+};
+
+use serde_json::Value;
+
+use super::super::model::{IDEMPOTENCY_KEY_BYTES_MAX, INLINE_BYTES_MAX, Overlap, Submit, SubmitError, Submitted};
+use super::super::rows::{Payload, Row, Rows};
+use crate::db::StoreError;
+
+/// A submit with its values written out, so that the writer's time is not spent on it.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    row: Row,
+    input: String,
+    idempotency: Option<Key>,
+}
+
+#[derive(Debug)]
+struct Key {
+    scope: String,
+    key: String,
+    expires_at: Timestamp,
+}
+
+/// Checks a submit and writes its values out.
+pub(crate) fn prepare(id: ExecutionId, submit: Submit, now: Timestamp) -> Result<Prepared, SubmitError> {
+    let input = json(&submit.input)?;
+    let bytes = u64::try_from(input.len()).unwrap_or(u64::MAX);
+    if bytes > submit.limits.input_bytes {
+        return Err(SubmitError::InputTooLarge { bytes, bytes_max: submit.limits.input_bytes });
+    }
+    let scope = function_scope(&submit.function);
+    let idempotency = submit.idempotency.map(|key| {
+        let fits = (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.key.len());
+        let kept = Key { scope: scope.clone(), key: key.key, expires_at: now.after(key.ttl) };
+        fits.then_some(kept).ok_or(SubmitError::BadIdempotencyKey)
+    });
+    let exclusive = (submit.overlap == Overlap::Join).then(|| {
+        let connection = submit.connection.as_ref().map_or("", |connection| connection.as_str());
+        format!("{scope}/{connection}")
+    });
+    let class = bulkhead_sched::rank::Class::of(submit.function.kind, submit.trigger);
+    let row = Row {
+        seq: 0,
+        scope: exclusive.clone().unwrap_or_else(|| id.as_str().to_owned()),
+        id,
+        function: submit.function,
+        version: submit.version,
+        connection: submit.connection,
+        trigger: submit.trigger,
+        retry_of: submit.retry_of,
+        input: None,
+        limits: json(&submit.limits)?,
+        retry: json::<RetryPolicy>(&submit.retry)?,
+        exclusive,
+        start_by: submit.start_by,
+        created_at: now,
+        state: ExecutionState::Queued,
+        ready_at: now,
+        rank: bulkhead_sched::rank::rank(class, now),
+        attempts: 0,
+        fence: Fence(0),
+        worker: None,
+        leased_at: None,
+        charged_us: 0,
+        checkpoint_at_start: 0,
+        counts: bulkhead_sched::settle::Counts::default(),
+        cancel_asked: false,
+        started_at: None,
+        ended_at: None,
+        output: None,
+        error: None,
+        fault: None,
+        usage: Usage::default(),
+    };
+    Ok(Prepared { row, input, idempotency: idempotency.transpose()? })
+}
+
+/// Accepts what was prepared, or finds what it repeats.
+pub(crate) fn submit(rows: &mut impl Rows, prepared: Prepared) -> Result<Submitted, SubmitError> {
+    let Prepared { mut row, input, idempotency } = prepared;
+    if let Some(Key { scope, key, .. }) = &idempotency
+        && let Some((execution, expires_at)) = rows.idempotent(scope, key)?
+        && expires_at > row.created_at
+    {
+        return Ok(Submitted { execution, duplicate: true });
+    }
+    let live = match &row.exclusive {
+        Some(exclusive) => rows.live_exclusive(exclusive)?,
+        None => None,
+    };
+    let submitted = match live {
+        Some(execution) => Submitted { execution, duplicate: true },
+        None => {
+            let mut share = super::share_of(rows, &row.function.tenant)?;
+            share.admit().map_err(|full| SubmitError::QueueFull { retry_after: full.retry_after })?;
+            share.queued += 1;
+            rows.put_share(&share)?;
+            insert(rows, &mut row, input)?;
+            Submitted { execution: row.id.clone(), duplicate: false }
+        }
+    };
+    if let Some(Key { scope, key, expires_at }) = idempotency {
+        rows.put_idempotent(&scope, &key, &submitted.execution, expires_at)?;
+    }
+    Ok(submitted)
+}
+
+/// A submit that repeats an execution, with a fresh name and no idempotency key.
+pub(crate) fn again(row: Row, input: Value) -> Result<Submit, StoreError> {
+    Ok(Submit {
+        function: row.function,
+        version: row.version,
+        connection: row.connection,
+        trigger: row.trigger,
+        input,
+        limits: crate::db::from_json("executions", &row.limits)?,
+        retry: crate::db::from_json("executions", &row.retry)?,
+        idempotency: None,
+        start_by: None,
+        overlap: if row.exclusive.is_some() { Overlap::Join } else { Overlap::Allowed },
+        retry_of: Some(row.id),
+    })
+}
+
+fn insert(rows: &mut impl Rows, row: &mut Row, input: String) -> Result<(), StoreError> {
+    if input.len() <= INLINE_BYTES_MAX {
+        row.input = Some(input);
+        return rows.insert(row);
+    }
+    rows.insert(row)?;
+    rows.put_payload(&row.id, Payload::Input, &input)
+}
+
+/// Within which an idempotency key names one execution.
+fn function_scope(function: &FunctionKey) -> String {
+    let FunctionKey { tenant, integration, kind, name } = function;
+    format!("{tenant}/{integration}/{}/{name}", kind.as_str())
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
+    crate::db::to_json("executions", value)
+}

@@ -1,0 +1,72 @@
+//! What time alone brings about.
+
+use bulkhead_sched::lease;
+use bulkhead_types::{Timestamp, WorkerId};
+
+use super::super::model::Tick;
+use super::super::rows::{Result, Rows};
+use super::{dispatch, queue, settle, share_of};
+
+/// Idempotency keys forgotten in one turn.
+const KEYS_FORGOTTEN: usize = 1_000;
+
+/// One turn: at most `limit` executions are moved.
+pub(crate) fn tick(rows: &mut impl Rows, now: Timestamp, limit: usize) -> Result<Tick> {
+    let mut tick = Tick::default();
+    let mut left = limit;
+    for (worker, expires_at) in rows.workers()? {
+        if !lease::worker_is_dead(expires_at, now) || left == 0 {
+            break;
+        }
+        left -= lose_worker(rows, &worker, now, left, &mut tick)?;
+    }
+    for mut row in rows.waiting_until(now, left)? {
+        let mut share = share_of(rows, &row.function.tenant)?;
+        queue(&mut share, &mut row, now);
+        rows.update(&row)?;
+        rows.put_share(&share)?;
+        tick.runnable = true;
+        left -= 1;
+    }
+    for mut row in rows.too_late(now, left)? {
+        let mut share = share_of(rows, &row.function.tenant)?;
+        dispatch::expire(rows, &mut share, &mut row, now)?;
+        rows.put_share(&share)?;
+        tick.ended.push(row.id);
+        left -= 1;
+    }
+    rows.purge_idempotent(now, KEYS_FORGOTTEN)?;
+    tick.more = left == 0;
+    tick.next_at = rows.next_moment()?;
+    Ok(tick)
+}
+
+/// Ends the leases of every worker but `survivor`.
+pub(crate) fn recover(rows: &mut impl Rows, survivor: Option<&WorkerId>, now: Timestamp) -> Result<Tick> {
+    let mut tick = Tick::default();
+    for (worker, _) in rows.workers()? {
+        if Some(&worker) != survivor {
+            lose_worker(rows, &worker, now, usize::MAX, &mut tick)?;
+        }
+    }
+    tick.next_at = rows.next_moment()?;
+    Ok(tick)
+}
+
+/// Ends up to `limit` leases of a dead worker; forgets the worker with the last of them. Returns how many.
+fn lose_worker(
+    rows: &mut impl Rows,
+    worker: &WorkerId,
+    now: Timestamp,
+    limit: usize,
+    tick: &mut Tick,
+) -> Result<usize> {
+    let held = rows.running_of(worker, limit)?;
+    for row in &held {
+        settle::lose(rows, worker, &row.lease(), now, tick)?;
+    }
+    if held.len() < limit {
+        rows.remove_worker(worker)?;
+    }
+    Ok(held.len())
+}

@@ -1,0 +1,157 @@
+//! The row operations that the flow is written over: small, exact, and the same for maps and for SQL.
+
+use bulkhead_sched::settle::Counts;
+use bulkhead_sched::share::{Share, VirtualClock};
+use bulkhead_types::{
+    Attempt, ConnectionId, ErrorInfo, Execution, ExecutionId, ExecutionState, Fault, Fence, FunctionKey, LeaseRef,
+    TenantId, TimelineEvent, Timestamp, Trigger, Usage, VersionId, WorkerId,
+};
+use serde_json::Value;
+
+use super::model::{Schedule, ScheduleKey};
+use crate::db::StoreError;
+
+/// An execution's row. Input and output are here only when they are short.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Row {
+    /// Order of acceptance; 0 until it is inserted.
+    pub(crate) seq: i64,
+    pub(crate) id: ExecutionId,
+    pub(crate) function: FunctionKey,
+    pub(crate) version: VersionId,
+    pub(crate) connection: Option<ConnectionId>,
+    pub(crate) trigger: Trigger,
+    pub(crate) retry_of: Option<ExecutionId>,
+    pub(crate) input: Option<String>,
+    pub(crate) limits: String,
+    pub(crate) retry: String,
+    pub(crate) scope: String,
+    pub(crate) exclusive: Option<String>,
+    pub(crate) start_by: Option<Timestamp>,
+    pub(crate) created_at: Timestamp,
+    // What changes from here on.
+    pub(crate) state: ExecutionState,
+    pub(crate) ready_at: Timestamp,
+    pub(crate) rank: Timestamp,
+    pub(crate) attempts: u32,
+    pub(crate) fence: Fence,
+    pub(crate) worker: Option<WorkerId>,
+    pub(crate) leased_at: Option<Timestamp>,
+    pub(crate) charged_us: i64,
+    pub(crate) checkpoint_at_start: u64,
+    pub(crate) counts: Counts,
+    pub(crate) cancel_asked: bool,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) ended_at: Option<Timestamp>,
+    pub(crate) output: Option<String>,
+    pub(crate) error: Option<ErrorInfo>,
+    pub(crate) fault: Option<Fault>,
+    pub(crate) usage: Usage,
+}
+
+impl Row {
+    pub(crate) fn lease(&self) -> LeaseRef {
+        LeaseRef { execution: self.id.clone(), fence: self.fence }
+    }
+
+    pub(crate) fn into_execution(self, input: Value, output: Option<Value>) -> Execution {
+        Execution {
+            id: self.id,
+            function: self.function,
+            version: self.version,
+            connection: self.connection,
+            trigger: self.trigger,
+            state: self.state,
+            input,
+            output,
+            error: self.error,
+            fault: self.fault,
+            attempts: self.attempts,
+            fence: self.fence,
+            created_at: self.created_at,
+            started_at: self.started_at,
+            ended_at: self.ended_at,
+            usage: self.usage,
+        }
+    }
+}
+
+/// An attempt, as kept.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct AttemptRow {
+    pub(crate) attempt: Attempt,
+    /// The checkpoint's version at its end, when it moved.
+    pub(crate) checkpoint: Option<u64>,
+}
+
+/// What a renewal reads of a running execution.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Running {
+    pub(crate) lease: LeaseRef,
+    pub(crate) leased_at: Timestamp,
+    pub(crate) cancel_asked: bool,
+}
+
+pub(crate) type Result<T> = std::result::Result<T, StoreError>;
+
+/// The row operations. Lists are in the order that their names say, and at most `limit` long.
+pub(crate) trait Rows {
+    fn execution(&mut self, id: &ExecutionId) -> Result<Option<Row>>;
+    fn insert(&mut self, row: &Row) -> Result<()>;
+    /// Keeps what may change of a row.
+    fn update(&mut self, row: &Row) -> Result<()>;
+    fn payload(&mut self, id: &ExecutionId, what: Payload) -> Result<Option<String>>;
+    fn put_payload(&mut self, id: &ExecutionId, what: Payload, body: &str) -> Result<()>;
+
+    /// The tenant's queued execution with the smallest rank.
+    fn head(&mut self, tenant: &TenantId) -> Result<Option<Row>>;
+    fn live_exclusive(&mut self, key: &str) -> Result<Option<ExecutionId>>;
+    fn waiting_until(&mut self, now: Timestamp, limit: usize) -> Result<Vec<Row>>;
+    /// Queued executions that have not begun and whose deadline is past.
+    fn too_late(&mut self, now: Timestamp, limit: usize) -> Result<Vec<Row>>;
+    fn running_of(&mut self, worker: &WorkerId, limit: usize) -> Result<Vec<Row>>;
+    fn running_briefly(&mut self, worker: &WorkerId) -> Result<Vec<Running>>;
+    /// The earliest moment at which one of the three lists above, or that of dead workers, may have something.
+    fn next_moment(&mut self) -> Result<Option<Timestamp>>;
+
+    fn share(&mut self, tenant: &TenantId) -> Result<Option<Share>>;
+    fn put_share(&mut self, share: &Share) -> Result<()>;
+    /// Eligible shares with the smallest virtual times.
+    fn eligible_shares(&mut self, limit: usize) -> Result<Vec<Share>>;
+    fn virtual_clock(&mut self) -> Result<VirtualClock>;
+    fn put_virtual_clock(&mut self, clock: VirtualClock) -> Result<()>;
+
+    fn put_worker(&mut self, worker: &WorkerId, expires_at: Timestamp) -> Result<()>;
+    fn remove_worker(&mut self, worker: &WorkerId) -> Result<()>;
+    /// Workers with when they expire, the earliest first.
+    fn workers(&mut self) -> Result<Vec<(WorkerId, Timestamp)>>;
+
+    fn idempotent(&mut self, scope: &str, key: &str) -> Result<Option<(ExecutionId, Timestamp)>>;
+    fn put_idempotent(&mut self, scope: &str, key: &str, id: &ExecutionId, expires_at: Timestamp) -> Result<()>;
+    fn purge_idempotent(&mut self, now: Timestamp, limit: usize) -> Result<()>;
+
+    fn checkpoint_version(&mut self, scope: &str) -> Result<u64>;
+    fn remove_checkpoint(&mut self, scope: &str) -> Result<()>;
+
+    fn put_attempt(&mut self, attempt: &AttemptRow) -> Result<()>;
+    fn append_event(&mut self, id: &ExecutionId, event: &TimelineEvent) -> Result<()>;
+
+    fn schedule(&mut self, key: &ScheduleKey) -> Result<Option<Schedule>>;
+    fn put_schedule(&mut self, schedule: &Schedule) -> Result<()>;
+}
+
+/// What is kept apart from the row when it is long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Payload {
+    Input,
+    Output,
+}
+
+impl Payload {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Output => "output",
+        }
+    }
+}

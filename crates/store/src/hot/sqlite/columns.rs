@@ -1,0 +1,216 @@
+//! Columns to values and back.
+
+use bulkhead_sched::settle::Counts;
+use bulkhead_sched::share::{Share, ShareLimits};
+use bulkhead_types::{
+    Attempt, ConnectionId, ErrorInfo, ExecutionId, ExecutionState, Fault, Fence, FunctionKey, FunctionKind,
+    FunctionName, IdError, IntegrationId, TenantId, Timestamp, Trigger, Usage, VersionId, WorkerId,
+};
+use rusqlite::Row as SqlRow;
+use rusqlite::types::FromSql;
+
+use super::super::model::{Schedule, ScheduleKey};
+use super::super::rows::{AttemptRow, Result, Row};
+use crate::db::{StoreError, from_json};
+
+/// The columns of an execution, in the order that [`execution`] reads them.
+macro_rules! columns {
+    ($($payload:literal),*) => {
+        concat!(
+            "seq, id, tenant, integration, kind, name, version, connection, \"trigger\", retry_of, limits, retry, \
+             scope, exclusive, start_by, created_at, state, ready_at, rank, attempts, fence, worker, leased_at, \
+             charged_us, checkpoint_at_start, failures, stalls, losses, cancel_asked, started_at, ended_at, error, \
+             fault, wall_ms, cpu_us, memory_peak, start_us",
+            $(", ", $payload),*
+        )
+    };
+}
+
+/// All of it.
+pub(super) const EXECUTION: &str = columns!("input", "output");
+
+/// Without what it was called with and what it returned: for lists.
+pub(super) const EXECUTION_BRIEFLY: &str = columns!("NULL AS input", "NULL AS output");
+
+/// Reads an execution from [`EXECUTION`] or [`EXECUTION_BRIEFLY`].
+pub(super) fn execution(row: &SqlRow<'_>) -> Result<Row> {
+    let mut next = Columns { row, place: 0, table: "executions" };
+    Ok(Row {
+        seq: next.get()?,
+        id: next.id(ExecutionId::parse)?,
+        function: FunctionKey {
+            tenant: next.id(TenantId::parse)?,
+            integration: next.id(IntegrationId::parse)?,
+            kind: next.word(FunctionKind::parse)?,
+            name: next.id(FunctionName::parse)?,
+        },
+        version: next.id(VersionId::parse)?,
+        connection: next.maybe_id(ConnectionId::parse)?,
+        trigger: next.word(Trigger::parse)?,
+        retry_of: next.maybe_id(ExecutionId::parse)?,
+        limits: next.get()?,
+        retry: next.get()?,
+        scope: next.get()?,
+        exclusive: next.get()?,
+        start_by: next.maybe_time()?,
+        created_at: next.time()?,
+        state: next.word(ExecutionState::parse)?,
+        ready_at: next.time()?,
+        rank: next.time()?,
+        attempts: next.get()?,
+        fence: Fence(next.get()?),
+        worker: next.maybe_id(WorkerId::parse)?,
+        leased_at: next.maybe_time()?,
+        charged_us: next.get()?,
+        checkpoint_at_start: next.get()?,
+        counts: Counts { failures: next.get()?, stalls: next.get()?, losses: next.get()? },
+        cancel_asked: next.get()?,
+        started_at: next.maybe_time()?,
+        ended_at: next.maybe_time()?,
+        error: next.error()?,
+        fault: match next.get::<Option<String>>()? {
+            Some(text) => Some(Fault::parse(&text).ok_or_else(|| next.corrupt(&text))?),
+            None => None,
+        },
+        usage: next.usage()?,
+        input: next.get()?,
+        output: next.get()?,
+    })
+}
+
+/// The columns of an attempt, in the order that [`attempt`] reads them.
+pub(super) const ATTEMPT: &str = "execution, number, fence, worker, leased_at, started_at, ended_at, outcome, error, \
+                                  start, checkpoint, wall_ms, cpu_us, memory_peak, start_us";
+
+pub(super) fn attempt(row: &SqlRow<'_>) -> Result<AttemptRow> {
+    let mut next = Columns { row, place: 0, table: "attempts" };
+    let mut attempt = Attempt {
+        execution: next.id(ExecutionId::parse)?,
+        number: next.get()?,
+        fence: Fence(next.get()?),
+        worker: next.id(WorkerId::parse)?,
+        leased_at: next.time()?,
+        started_at: next.maybe_time()?,
+        ended_at: next.maybe_time()?,
+        outcome: next.get()?,
+        error: next.error()?,
+        start: next.get()?,
+        usage: Usage::default(),
+    };
+    let checkpoint = next.get()?;
+    attempt.usage = next.usage()?;
+    Ok(AttemptRow { attempt, checkpoint })
+}
+
+/// The columns of a share, in the order that [`share`] reads them.
+pub(super) const SHARE: &str = "tenant, weight, running_max, queued_max, vtime_us, queued, waiting, running";
+
+pub(super) fn share(row: &SqlRow<'_>) -> Result<Share> {
+    let mut next = Columns { row, place: 0, table: "shares" };
+    Ok(Share {
+        tenant: next.id(TenantId::parse)?,
+        limits: ShareLimits { weight: next.get()?, running_max: next.get()?, queued_max: next.get()? },
+        vtime_us: next.get()?,
+        queued: next.get()?,
+        waiting: next.get()?,
+        running: next.get()?,
+    })
+}
+
+/// The columns of a schedule, in the order that [`schedule`] reads them.
+pub(super) const SCHEDULE: &str = "tenant, integration, kind, name, connection, frequency, anchor, paused, next_at, \
+                                   last_at, last_execution, last_error";
+
+pub(super) fn schedule(row: &SqlRow<'_>) -> Result<Schedule> {
+    let mut next = Columns { row, place: 0, table: "schedules" };
+    let function = FunctionKey {
+        tenant: next.id(TenantId::parse)?,
+        integration: next.id(IntegrationId::parse)?,
+        kind: next.word(FunctionKind::parse)?,
+        name: next.id(FunctionName::parse)?,
+    };
+    let connection: String = next.get()?;
+    let connection = match connection.as_str() {
+        "" => None,
+        text => Some(ConnectionId::parse(text).map_err(|error| next.corrupt(&error.to_string()))?),
+    };
+    Ok(Schedule {
+        key: ScheduleKey { function, connection },
+        frequency: next.get()?,
+        anchor: next.time()?,
+        paused: next.get()?,
+        next_at: next.time()?,
+        last_at: next.maybe_time()?,
+        last_execution: next.maybe_id(ExecutionId::parse)?,
+        last_error: next.get()?,
+    })
+}
+
+/// Reads columns one after the other.
+struct Columns<'a> {
+    row: &'a SqlRow<'a>,
+    place: usize,
+    table: &'static str,
+}
+
+impl Columns<'_> {
+    fn get<T: FromSql>(&mut self) -> Result<T> {
+        let value = self.row.get(self.place)?;
+        self.place += 1;
+        Ok(value)
+    }
+
+    fn text(&mut self) -> Result<&str> {
+        let place = self.place;
+        self.place += 1;
+        let value = self.row.get_ref(place)?;
+        value.as_str().map_err(|error| StoreError::Corrupt { table: self.table, what: error.to_string() })
+    }
+
+    fn id<T>(&mut self, parse: fn(&str) -> std::result::Result<T, IdError>) -> Result<T> {
+        let table = self.table;
+        parse(self.text()?).map_err(|error| StoreError::Corrupt { table, what: error.to_string() })
+    }
+
+    fn maybe_id<T>(&mut self, parse: fn(&str) -> std::result::Result<T, IdError>) -> Result<Option<T>> {
+        match self.row.get_ref(self.place)? {
+            rusqlite::types::ValueRef::Null => {
+                self.place += 1;
+                Ok(None)
+            }
+            _ => self.id(parse).map(Some),
+        }
+    }
+
+    fn word<T>(&mut self, parse: fn(&str) -> Option<T>) -> Result<T> {
+        let table = self.table;
+        let text = self.text()?;
+        parse(text).ok_or_else(|| StoreError::Corrupt { table, what: format!("unknown word {text:?}") })
+    }
+
+    fn time(&mut self) -> Result<Timestamp> {
+        Ok(Timestamp::from_millis(self.get()?))
+    }
+
+    fn maybe_time(&mut self) -> Result<Option<Timestamp>> {
+        Ok(self.get::<Option<i64>>()?.map(Timestamp::from_millis))
+    }
+
+    fn error(&mut self) -> Result<Option<ErrorInfo>> {
+        let text: Option<String> = self.get()?;
+        text.map(|text| from_json(self.table, &text)).transpose()
+    }
+
+    fn usage(&mut self) -> Result<Usage> {
+        Ok(Usage {
+            wall_ms: self.get()?,
+            cpu_us: self.get()?,
+            memory_bytes_peak: self.get()?,
+            start_us: self.get()?,
+        })
+    }
+
+    fn corrupt(&self, what: &str) -> StoreError {
+        StoreError::Corrupt { table: self.table, what: what.to_owned() }
+    }
+}

@@ -1,0 +1,168 @@
+//! The hot path over SQLite: each step is one closure for the writer, which commits what has piled up together.
+
+mod columns;
+mod read;
+mod rows;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bulkhead_sched::share::{Share, ShareLimits};
+use bulkhead_types::{
+    Attempt, Execution, ExecutionId, LeaseRef, TenantId, TimelineEvent, Timestamp, WorkerId,
+};
+use rusqlite::Transaction;
+
+use super::flow::{self, dispatch::Chosen, fire::Due};
+use super::model::{
+    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Page, RecallReason, Schedule, ScheduleKey,
+    Settled, Settlement, Submit, SubmitError, Submitted, Tick,
+};
+use super::rows::Rows;
+use super::{Store, leases};
+use crate::checkpoints::{self, Checkpoint, CheckpointError};
+use crate::db::{Db, StoreError};
+use rows::SqliteRows;
+
+/// The hot path over SQLite.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    db: Db,
+}
+
+impl SqliteStore {
+    /// Over an open database.
+    #[must_use]
+    pub const fn new(db: Db) -> Self {
+        Self { db }
+    }
+
+    async fn write<T, E, F>(&self, step: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut SqliteRows<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.db.write(move |tx: &Transaction<'_>| step(&mut SqliteRows::new(tx))).await
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn submit(&self, id: ExecutionId, submit: Submit, now: Timestamp) -> Result<Submitted, SubmitError> {
+        let prepared = flow::submit::prepare(id, submit, now)?;
+        self.write(move |rows| flow::submit::submit(rows, prepared)).await
+    }
+
+    async fn dispatch(&self, dispatch: Dispatch) -> Result<Dispatched, StoreError> {
+        let lease = dispatch.lease;
+        let chosen: Chosen = self.write(move |rows| flow::dispatch::dispatch(rows, &dispatch)).await?;
+        Ok(leases(chosen, lease))
+    }
+
+    async fn renew(
+        &self,
+        worker: WorkerId,
+        leases: Vec<LeaseRef>,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<(Vec<(LeaseRef, RecallReason)>, Tick), StoreError> {
+        let expires_at = now.after(lease);
+        self.write(move |rows| flow::dispatch::renew(rows, &worker, &leases, now, expires_at)).await
+    }
+
+    async fn settle(
+        &self,
+        lease: LeaseRef,
+        settled: Settled,
+        now: Timestamp,
+        random: u64,
+    ) -> Result<Settlement, StoreError> {
+        let ended = flow::settle::prepare(settled)?;
+        self.write(move |rows| flow::settle::settle(rows, &lease, ended, now, random)).await
+    }
+
+    async fn cancel(&self, tenant: TenantId, id: ExecutionId, now: Timestamp) -> Result<CancelResult, StoreError> {
+        self.write(move |rows| flow::stop::cancel(rows, &tenant, &id, now)).await
+    }
+
+    async fn tick(&self, now: Timestamp, limit: usize) -> Result<Tick, StoreError> {
+        self.write(move |rows| flow::tick::tick(rows, now, limit)).await
+    }
+
+    async fn recover(&self, survivor: Option<WorkerId>, now: Timestamp) -> Result<Tick, StoreError> {
+        self.write(move |rows| flow::tick::recover(rows, survivor.as_ref(), now)).await
+    }
+
+    async fn execution(&self, id: ExecutionId) -> Result<Option<Execution>, StoreError> {
+        self.db.read(move |conn| read::execution(conn, &id)).await
+    }
+
+    async fn again(&self, tenant: TenantId, id: ExecutionId) -> Result<Option<Submit>, StoreError> {
+        self.db.read(move |conn| read::again(conn, &tenant, &id)).await
+    }
+
+    async fn executions(&self, tenant: TenantId, filter: ExecutionFilter) -> Result<Page, StoreError> {
+        self.db.read(move |conn| read::executions(conn, &tenant, &filter)).await
+    }
+
+    async fn attempts(&self, id: ExecutionId) -> Result<Vec<Attempt>, StoreError> {
+        let attempts = self.db.read(move |conn| read::attempts(conn, &id)).await?;
+        Ok(attempts.into_iter().map(|row| row.attempt).collect())
+    }
+
+    async fn timeline(&self, id: ExecutionId) -> Result<Vec<TimelineEvent>, StoreError> {
+        self.db.read(move |conn| read::timeline(conn, &id)).await
+    }
+
+    async fn append_event(&self, id: ExecutionId, event: TimelineEvent) -> Result<(), StoreError> {
+        self.write(move |rows| rows.append_event(&id, &event)).await
+    }
+
+    async fn set_share(&self, tenant: TenantId, limits: ShareLimits) -> Result<(), StoreError> {
+        self.write(move |rows| flow::set_share(rows, &tenant, limits)).await
+    }
+
+    async fn share(&self, tenant: TenantId) -> Result<Option<Share>, StoreError> {
+        self.db.read(move |conn| read::share(conn, &tenant)).await
+    }
+
+    async fn checkpoint(&self, scope: String) -> Result<Option<Checkpoint>, StoreError> {
+        self.db.read(move |conn| checkpoints::get(conn, &scope)).await
+    }
+
+    async fn save_checkpoint(
+        &self,
+        lease: LeaseRef,
+        expected: u64,
+        body: Option<String>,
+        now: Timestamp,
+    ) -> Result<u64, CheckpointError> {
+        self.db.write(move |tx| checkpoints::put(tx, &lease, expected, body.as_deref(), now)).await
+    }
+
+    async fn put_schedule(&self, schedule: Schedule) -> Result<(), StoreError> {
+        self.write(move |rows| rows.put_schedule(&schedule)).await
+    }
+
+    async fn remove_schedule(&self, key: ScheduleKey) -> Result<bool, StoreError> {
+        self.db.write(move |tx| rows::remove_schedule(tx, &key)).await
+    }
+
+    async fn schedules(&self, tenant: TenantId) -> Result<Vec<Schedule>, StoreError> {
+        self.db.read(move |conn| read::schedules(conn, &tenant)).await
+    }
+
+    async fn schedule(&self, key: ScheduleKey) -> Result<Option<Schedule>, StoreError> {
+        self.db.read(move |conn| read::schedule(conn, &key)).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<(Vec<Schedule>, Option<Timestamp>), StoreError> {
+        self.db.read(move |conn| read::due(conn, now, limit)).await
+    }
+
+    async fn fire(&self, fire: Fire) -> Result<Option<Fired>, StoreError> {
+        let due = Due::prepare(fire)?;
+        self.write(move |rows| flow::fire::fire(rows, due)).await
+    }
+}
