@@ -1,9 +1,10 @@
 // A whole execution, played through in the zygote against a worker that answers at once: so that the harness's own
 // code is compiled before the first real one.
 
-import { Kind } from './protocol/frame.mjs';
-import { Assembler, Decoder, encode } from './protocol/frame.mjs';
+import http from 'node:http';
+import { Assembler, Decoder, encode, Kind } from './protocol/frame.mjs';
 import { Calls } from './protocol/calls.mjs';
+import { connectOver } from './net/patch.mjs';
 import { Logs } from './sandbox/logs.mjs';
 import { resultBytes, run } from './run.mjs';
 
@@ -15,9 +16,23 @@ const ANSWERS = {
   'metadata.get': {},
 };
 
-/** Takes the place of a link: what is sent is encoded and decoded again, and a call is answered. */
+const HTTP_ANSWER = [
+  'HTTP/1.1 200 OK',
+  'content-type: application/json',
+  'transfer-encoding: chunked',
+  'connection: close',
+  '',
+  '2',
+  '{}',
+  '0',
+  '',
+  '',
+].join('\r\n');
+
+/** Takes the place of a link: what is sent is encoded and decoded again; calls and HTTP requests are answered. */
 class Stage {
   #handlers = new Map();
+  #channels = new Map();
   #decoder = new Decoder();
   #assembler = new Assembler();
 
@@ -25,16 +40,39 @@ class Stage {
     this.#handlers.set(kind, handler);
   }
 
+  open(channel, handler) {
+    this.#channels.set(channel, handler);
+  }
+
+  close(channel) {
+    this.#channels.delete(channel);
+  }
+
   awaiting() {}
 
   settled() {}
+
+  sendJson(kind, value, channel) {
+    this.send(kind, channel, Buffer.from(JSON.stringify(value)));
+  }
 
   send(kind, channel = 0, bytes = Buffer.alloc(0)) {
     this.#decoder.feed(encode(channel, kind, bytes));
     for (let frame = this.#decoder.next(); frame !== null; frame = this.#decoder.next()) {
       const message = this.#assembler.push(frame);
       if (message?.kind === Kind.Call) this.#answer(JSON.parse(message.payload.toString()));
+      else if (message?.kind === Kind.Open) this.#give(channel, Kind.Opened, '{"address":"192.0.2.1","port":80}');
+      else if (message?.kind === Kind.Data) this.#answerHttp(channel);
     }
+  }
+
+  #give(channel, kind, text) {
+    setImmediate(() => this.#channels.get(channel)?.(kind, Buffer.from(text)));
+  }
+
+  #answerHttp(channel) {
+    this.#give(channel, Kind.Data, HTTP_ANSWER);
+    this.#give(channel, Kind.End, '');
   }
 
   #answer({ id, method }) {
@@ -70,4 +108,19 @@ export async function rehearse() {
   io.logs.flush();
   link.send(Kind.Result, 0, resultBytes(result));
   return result;
+}
+
+/** Requests of both HTTP clients, answered by the stage: undici compiles its parser at the first connection. */
+export async function rehearseHttp() {
+  connectOver(new Stage());
+  try {
+    const url = 'http://rehearsal.invalid/';
+    await (await fetch(url)).json();
+    await (await fetch(url, { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' } })).text();
+    await new Promise((done, failed) => {
+      http.get(url, (response) => response.resume().on('end', done)).on('error', failed);
+    });
+  } finally {
+    connectOver(null);
+  }
 }

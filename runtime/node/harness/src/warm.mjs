@@ -9,7 +9,7 @@ import zlib from 'node:zlib';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { pipeline } from 'node:stream/promises';
 import { PassThrough, Readable } from 'node:stream';
-import { rehearse } from './rehearsal.mjs';
+import { rehearse, rehearseHttp } from './rehearsal.mjs';
 
 const ROUNDS = 3;
 
@@ -58,6 +58,7 @@ export async function warm() {
   warmLanguage();
   warmLibraries();
   await warmFetch();
+  await rehearseHttp();
   await warmStreams();
   for (let round = 0; round < ROUNDS; round++) await rehearse();
 }

@@ -130,16 +130,23 @@ export class Peer {
   }
 }
 
+/** Runs a bundle that is there already. */
+export async function runBundle(file, { start, ...options } = {}) {
+  const peer = await sandbox(null, { file, ...options });
+  peer.start(start);
+  return { peer, result: await peer.result() };
+}
+
 /**
  * Starts a sandbox on `source`. It is parked: `peer.start()` lets it run.
  * @param {string} source
- * @param {{answers?: object, gateway?: object, flags?: string[]}} options
+ * @param {{file?: string, answers?: object, gateway?: object, flags?: string[]}} options
  */
-export async function sandbox(source, { answers = {}, gateway = {}, flags = [] } = {}) {
+export async function sandbox(source, { file, answers = {}, gateway = {}, flags = [] } = {}) {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'bulkhead-sandbox-'));
   const scratch = path.join(directory, 'scratch');
   fs.mkdirSync(scratch);
-  const args = [...flags, await harnessFile(), await bundle(source, directory)];
+  const args = [...flags, await harnessFile(), file ?? (await bundle(source, directory))];
   const env = { BULKHEAD_FORK_ADDON: ADDON, BULKHEAD_TEST_SCRATCH: scratch, SECRET_OF_THE_ZYGOTE: 'x' };
   const child = spawn(NODE, args, { env, stdio: ['ignore', 'pipe', 'pipe', 'pipe'] });
   child.on('close', () => fs.rmSync(directory, { recursive: true, force: true }));

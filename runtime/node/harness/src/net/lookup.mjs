@@ -2,6 +2,7 @@
 
 import dns from 'node:dns';
 import net from 'node:net';
+import { promisify } from 'node:util';
 import { PlatformError } from '../protocol/calls.mjs';
 import { deniedError, lookupError } from './errors.mjs';
 
@@ -67,6 +68,8 @@ const resolveWithCallback = (family) => (hostname, options, callback) => {
 };
 
 export function patchLookups() {
+  // As with Node's own: promisified, it yields an object and not only the address.
+  lookupWithCallback[promisify.custom] = lookup;
   const promised = {
     lookup,
     resolve4: (hostname, options) => resolve(hostname, 4, options),
