@@ -67,6 +67,6 @@ fn cargo_build(profile: Profile, what: &[&str], rustflags: Option<&str>) -> anyh
 fn harness(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     let bundle = workspace.target.join("harness/zygote.js");
     let script = workspace.root.join("runtime/node/harness/build.mjs");
-    run(Command::new(workspace.node()?).arg(script).arg(&bundle))?;
+    run(Command::new(workspace.node()?).arg(script).arg("--out").arg(&bundle))?;
     Ok(bundle)
 }
