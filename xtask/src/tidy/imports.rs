@@ -33,7 +33,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("server", &["api", "engine", "platform", "telemetry", "types"]),
     ("client", &["api"]),
     ("api", &["types"]),
-    ("platform", &["egress", "engine", "store", "types"]),
+    ("platform", &["egress", "engine", "protocol", "store", "types"]),
     ("engine", &["sched", "store", "types"]),
     ("store", &["sched", "types"]),
     ("sched", &["types"]),
