@@ -8,6 +8,7 @@ SHELL := bash
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 # Walls are built by root.
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env,)
+export BULKHEAD_RUNTIME_DIR := $(abspath $(TARGET)/runtime)
 # What `make bench` measures: make bench BENCH="start action"
 BENCH ?= start action memory
 

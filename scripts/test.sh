@@ -4,7 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
-target=$(target_directory)
+BULKHEAD_RUNTIME_DIR=$(realpath -m "$(target_directory)/runtime")
+export BULKHEAD_RUNTIME_DIR
 
 # Walls are built by root. Cargo itself runs as whoever started this.
 if [ "$(id -u)" != 0 ]; then
