@@ -29,7 +29,7 @@ pub(crate) fn zygote(
     filters: &Filters,
     setup: &ToZygote,
 ) -> Result<Spawned, GuestError> {
-    let failed = |error: String| GuestError { stage: "zygote".to_owned(), message: error };
+    let failed = |error: String| GuestError { stage: "spawn".to_owned(), message: error };
     let (control, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(|error| failed(error.to_string()))?;
