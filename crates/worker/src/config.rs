@@ -76,7 +76,7 @@ pub struct ZygoteConfig {
 
 impl Default for ZygoteConfig {
     fn default() -> Self {
-        let argv = ["/runtime/bin/node", "--single-threaded", "/runtime/harness/zygote.js"];
+        let argv = ["/runtime/node", "--single-threaded", "/runtime/harness/zygote.js"];
         Self {
             argv: argv.map(String::from).to_vec(),
             env: vec![("NODE_ENV".into(), "production".into()), ("TZ".into(), "UTC".into())],

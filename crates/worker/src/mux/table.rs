@@ -4,13 +4,19 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use bulkhead_protocol::{Frame, HEADER_BYTES, SANDBOX_WINDOW_BYTES, SandboxGone, SlotUsage};
+use bulkhead_protocol::{
+    Frame, HEADER_BYTES, PAYLOAD_BYTES_MAX, SANDBOX_WINDOW_BYTES, SandboxGone, SlotUsage,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Broken, ZygoteLost};
 
-/// Frames that fit into a window: those without payload count their header.
-const FRAMES_MAX: usize = SANDBOX_WINDOW_BYTES as usize / HEADER_BYTES;
+/// Bytes of a sandbox that may wait here. A guest looks at the credit before it reads, so that one read of the
+/// stream and one of the output may go over the window.
+const WAITING_BYTES_MAX: usize = SANDBOX_WINDOW_BYTES as usize + 4 * PAYLOAD_BYTES_MAX;
+
+/// Frames that fit into that: those without payload count their header.
+const FRAMES_MAX: usize = WAITING_BYTES_MAX / HEADER_BYTES;
 
 /// How a sandbox ended, as seen from here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +123,7 @@ impl Table {
         let Some(route) = routes.sandboxes.get(&frame.sandbox) else { return Ok(()) };
         let bytes = HEADER_BYTES + frame.payload.len();
         let waiting = route.shared.waiting.fetch_add(bytes, Ordering::AcqRel) + bytes;
-        if waiting > SANDBOX_WINDOW_BYTES as usize {
+        if waiting > WAITING_BYTES_MAX {
             return Err(Broken::Violation("more of a sandbox than was granted"));
         }
         match route.frames.try_send(frame) {

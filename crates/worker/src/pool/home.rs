@@ -14,8 +14,9 @@ use crate::stats::Stats;
 /// The one zygote of a compartment: the process wall gives each function version its own.
 pub(super) const ZYGOTE: u32 = 1;
 
-/// Stages at which a zygote fails for reasons of the bundle's. At all others it is the platform's failure.
-const BUNDLE_STAGES: [&str; 4] = ["bundle", "load", "ready", "exit"];
+/// Stages at which a zygote fails for reasons of the bundle's: it threw, or the zygote left or was not ready in time
+/// while it loaded. At all others it is the platform's failure.
+const BUNDLE_STAGES: [&str; 2] = ["bundle", "zygote"];
 
 /// The longest message about a failed bundle that is passed on, bytes.
 const MESSAGE_BYTES_MAX: usize = 8 * 1024;

@@ -1,0 +1,151 @@
+//! A function's calls of the platform: taken from the sandbox, answered by the host, sent back.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bulkhead_protocol::{CALLS_UNANSWERED_MAX, CONTROL, Call, CallError, Kind, Reply};
+use bulkhead_types::Lease;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::mux::Outgoing;
+use crate::source::Host;
+
+/// Calls of one attempt that are worked on at the same time; the others wait their turn.
+const CALLS_AT_ONCE: usize = 32;
+
+/// Parameters of unanswered calls, bytes, beyond which nothing more is read from the sandbox.
+const PARAMS_BYTES_MAX: usize = 16 << 20;
+
+/// A call that was answered, or something else that was sent: its size counts no more.
+pub(super) struct Done {
+    call_bytes: Option<usize>,
+}
+
+pub(super) type Work = FuturesUnordered<BoxFuture<'static, Done>>;
+
+/// The calls of one attempt.
+pub(super) struct Calls {
+    host: Arc<dyn Host>,
+    lease: Arc<Lease>,
+    out: Outgoing,
+    turns: Arc<Semaphore>,
+    /// Whether the soft deadline is past: then a saved checkpoint ends the attempt.
+    soft_past: Arc<AtomicBool>,
+    unanswered: usize,
+    unanswered_bytes: usize,
+}
+
+impl Calls {
+    pub(super) fn new(host: Arc<dyn Host>, lease: Arc<Lease>, out: Outgoing) -> Self {
+        let turns = Arc::new(Semaphore::new(CALLS_AT_ONCE));
+        let soft_past = Arc::default();
+        Self { host, lease, out, turns, soft_past, unanswered: 0, unanswered_bytes: 0 }
+    }
+
+    pub(super) fn soft_deadline_is_past(&self) {
+        self.soft_past.store(true, Ordering::Release);
+    }
+
+    /// Whether more may be read from the sandbox.
+    pub(super) fn has_room(&self) -> bool {
+        self.unanswered_bytes < PARAMS_BYTES_MAX
+    }
+
+    /// Takes a call; what is returned answers it.
+    ///
+    /// # Errors
+    /// When the sandbox breaks the rules.
+    pub(super) fn take(&mut self, message: &[u8]) -> Result<BoxFuture<'static, Done>, String> {
+        if self.unanswered >= CALLS_UNANSWERED_MAX {
+            return Err(format!("more than {CALLS_UNANSWERED_MAX} unanswered calls"));
+        }
+        let call: Call = serde_json::from_slice(message)
+            .map_err(|error| format!("a call that is none: {error}"))?;
+        self.unanswered += 1;
+        self.unanswered_bytes += message.len();
+        let answer = answer(
+            Arc::clone(&self.host),
+            Arc::clone(&self.lease),
+            self.out.clone(),
+            Arc::clone(&self.turns),
+            Arc::clone(&self.soft_past),
+            call,
+        );
+        let call_bytes = Some(message.len());
+        Ok(Box::pin(async move {
+            answer.await;
+            Done { call_bytes }
+        }))
+    }
+
+    pub(super) fn done(&mut self, done: &Done) {
+        if let Some(bytes) = done.call_bytes {
+            self.unanswered -= 1;
+            self.unanswered_bytes -= bytes;
+        }
+    }
+}
+
+/// A message to send that is no answer.
+pub(super) fn sending(out: Outgoing, kind: Kind, message: Vec<u8>) -> BoxFuture<'static, Done> {
+    sending_on(out, CONTROL, kind, message)
+}
+
+/// The same on any channel.
+pub(super) fn sending_on(
+    out: Outgoing,
+    channel: u32,
+    kind: Kind,
+    message: Vec<u8>,
+) -> BoxFuture<'static, Done> {
+    other(async move { out.send(channel, kind, &message).await })
+}
+
+/// Anything else that an attempt does beside.
+pub(super) fn other(work: impl Future<Output = ()> + Send + 'static) -> BoxFuture<'static, Done> {
+    Box::pin(async move {
+        work.await;
+        Done { call_bytes: None }
+    })
+}
+
+async fn answer(
+    host: Arc<dyn Host>,
+    lease: Arc<Lease>,
+    out: Outgoing,
+    turns: Arc<Semaphore>,
+    soft_past: Arc<AtomicBool>,
+    call: Call,
+) {
+    // Never closed: the turn is always had.
+    let _turn = turns.acquire().await;
+    let saves = call.method == "checkpoint.save";
+    let mut answer = host.call(&lease, &call.method, call.params).await;
+    if let Ok(Value::Object(saved)) = &mut answer
+        && saves
+    {
+        // Time is the worker's: the host does not know when this attempt's soft deadline is.
+        saved.insert("stop".to_owned(), json!(soft_past.load(Ordering::Acquire)));
+    }
+    out.send(CONTROL, Kind::Reply, &encode(call.id, answer)).await;
+}
+
+/// The reply's bytes; an answer over the limit becomes an error.
+fn encode(id: u64, answer: Result<Value, CallError>) -> Vec<u8> {
+    let reply = match answer {
+        Ok(ok) => Reply { id, ok: Some(ok), error: None },
+        Err(error) => Reply { id, ok: None, error: Some(error) },
+    };
+    let json = serde_json::to_vec(&reply).unwrap_or_default();
+    let max = Kind::Reply.message_bytes_max();
+    if !json.is_empty() && json.len() <= max {
+        return json;
+    }
+    let message = format!("The answer has {} bytes; at most {max} fit. Ask for less", json.len());
+    let error = CallError { code: "answer_too_large".to_owned(), message, payload: None };
+    serde_json::to_vec(&Reply { id, ok: None, error: Some(error) }).unwrap_or_default()
+}
