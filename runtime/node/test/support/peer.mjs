@@ -67,6 +67,7 @@ export class Peer {
     this.stream.on('error', () => {});
     for (const out of [child.stdout, child.stderr]) out.on('data', (text) => (this.output += text));
     this.exited = once(child, 'close');
+    this.begun = new Promise((done) => (this.onBegun = done));
   }
 
   send(kind, value, channel = 0) {
@@ -110,7 +111,7 @@ export class Peer {
   #handle({ channel, kind, payload }) {
     const value = () => JSON.parse(payload.toString());
     if (channel !== 0) this.gateway(channel, kind, payload);
-    else if (kind === Kind.Started) this.started++;
+    else if (kind === Kind.Started) this.onBegun(this.started++);
     else if (kind === Kind.Result) this.results.push(value());
     else if (kind === Kind.Log) this.logs.push(...value());
     else if (kind === Kind.Call) this.#answer(value());

@@ -32,11 +32,18 @@ export function linkOf(header, relation) {
   const text = Array.isArray(header) ? header.join(', ') : (header ?? '');
   const links = text.matchAll(/<([^>]*)>((?:\s*;\s*[^\s=;,]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]*))?)*)/g);
   for (const [, target, parameters] of links) {
-    const rel = /;\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))/i.exec(parameters);
-    const relations = (rel?.[1] ?? rel?.[2] ?? '').toLowerCase().split(/\s+/);
-    if (relations.includes(relation.toLowerCase())) return target;
+    if (relations(parameters).includes(relation.toLowerCase())) return target;
   }
   return undefined;
+}
+
+/** What the first `rel` of a link's parameters names; the text `rel=` may also stand within another's quotes. */
+function relations(parameters) {
+  const each = parameters.matchAll(/;\s*([^\s=;,]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?/g);
+  for (const [, name, quoted, token] of each) {
+    if (name.toLowerCase() === 'rel') return (quoted ?? token ?? '').toLowerCase().split(/\s+/);
+  }
+  return [];
 }
 
 /** A cursor to go on with: not blank, a string or a number. */

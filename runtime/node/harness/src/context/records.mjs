@@ -86,8 +86,11 @@ function checkModel(definition, model) {
 async function recordsByIds(calls, ids, model) {
   const found = new Map();
   for (let at = 0; at < ids.length; at += BATCH_MAX) {
-    const { records } = await calls.call('records.get', { model, ids: ids.slice(at, at + BATCH_MAX).map(String) });
-    for (const record of records) found.set(record.id, record);
+    const some = ids.slice(at, at + BATCH_MAX);
+    const { records } = await calls.call('records.get', { model, ids: some.map(String) });
+    const byId = new Map(records.map((record) => [String(record.id), record]));
+    // Under the ids that were asked for: a number stays a number.
+    for (const id of some) if (byId.has(String(id))) found.set(id, byId.get(String(id)));
   }
   return found;
 }
