@@ -1,0 +1,39 @@
+//! One suite over every implementation of `Store`. Each case gets a fresh, empty store of each kind.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod alike;
+mod checkpoints;
+mod fairness;
+mod leases;
+mod life;
+mod looking;
+mod schedules;
+mod world;
+
+/// Makes a test per store out of each case.
+macro_rules! cases {
+    ($($(#[$attr:meta])* async fn $name:ident($world:ident: $ty:ty) $body:block)*) => {
+        $(
+            async fn $name($world: $ty) $body
+        )*
+        mod mem {
+            $(
+                $(#[$attr])*
+                #[tokio::test]
+                async fn $name() {
+                    super::$name(crate::world::World::in_memory()).await;
+                }
+            )*
+        }
+        mod sqlite {
+            $(
+                $(#[$attr])*
+                #[tokio::test]
+                async fn $name() {
+                    super::$name(crate::world::World::on_sqlite()).await;
+                }
+            )*
+        }
+    };
+}
+pub(crate) use cases;
