@@ -59,6 +59,7 @@ struct Inner {
     schedules: Notify,
     tickets: tickets::Tickets,
     recalls: recalls::Recalls,
+    inboxes: worker::Inboxes,
 }
 
 /// How the engine behaves.
@@ -96,6 +97,7 @@ impl Engine {
             schedules: Notify::new(),
             tickets: tickets::Tickets::default(),
             recalls: recalls::Recalls::default(),
+            inboxes: worker::Inboxes::default(),
         };
         Self { inner: Arc::new(inner) }
     }

@@ -11,6 +11,9 @@ use crate::worker::Recall;
 /// Recalls kept per worker. A worker that does not ask for this many is dead, and hears of the rest when it renews.
 const KEPT_MAX: usize = 10_000;
 
+/// Workers kept before those that are gone are forgotten. Every start of a worker is a new one.
+const WORKERS_MAX: usize = 1_000;
+
 #[derive(Debug, Default)]
 pub(crate) struct Recalls {
     workers: Mutex<HashMap<WorkerId, Arc<Line>>>,
@@ -44,13 +47,12 @@ impl Recalls {
         }
     }
 
-    /// Forgets a worker that is gone.
-    pub(crate) fn forget(&self, worker: &WorkerId) {
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner).remove(worker);
-    }
-
     fn line(&self, worker: &WorkerId) -> Arc<Line> {
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        if workers.len() >= WORKERS_MAX {
+            // Lines nobody stands in: of workers that are gone.
+            workers.retain(|_, line| Arc::strong_count(line) > 1);
+        }
         Arc::clone(workers.entry(worker.clone()).or_default())
     }
 }

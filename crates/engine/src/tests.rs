@@ -1,1 +1,320 @@
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::time::Duration;
+
+use bulkhead_store::hot::mem::MemStore;
+use bulkhead_types::{
+    ExecutionId, ExecutionState, FixedClock, FunctionKey, FunctionKind, FunctionName, IntegrationId, Lease, Limits,
+    Outcome, RetryPolicy, SystemEntropy, TenantId, Timestamp, Trigger, VersionId, WorkerId,
+};
+use serde_json::{Value, json};
+
+use super::*;
+
+/// Longer than any test may take, so that what waits for it hangs visibly.
+const LONG: Duration = Duration::from_secs(60);
+
+struct Fixture {
+    engine: Engine,
+    clock: Arc<FixedClock>,
+    worker: WorkerId,
+}
+
+fn fixture() -> Fixture {
+    fixture_with(EngineOptions::default())
+}
+
+fn fixture_with(options: EngineOptions) -> Fixture {
+    let clock = Arc::new(FixedClock::at(Timestamp::from_millis(1_000_000)));
+    let engine = Engine::new(Arc::new(MemStore::new()), clock.clone(), Arc::new(SystemEntropy), options);
+    Fixture { engine, clock, worker: WorkerId::parse("wrk_1").unwrap() }
+}
+
+fn tenant() -> TenantId {
+    TenantId::parse("acme").unwrap()
+}
+
+fn submit(kind: FunctionKind) -> Submit {
+    let function = FunctionKey {
+        tenant: tenant(),
+        integration: IntegrationId::parse("github").unwrap(),
+        kind,
+        name: FunctionName::parse("issues").unwrap(),
+    };
+    Submit::new(function, VersionId::parse("v1").unwrap(), Trigger::Api, Value::Null)
+}
+
+impl Fixture {
+    async fn submit(&self) -> ExecutionId {
+        self.engine.submit(submit(FunctionKind::Action)).await.unwrap().execution
+    }
+
+    async fn lease_one(&self) -> Lease {
+        self.engine.lease(&self.worker, 1).await.unwrap().remove(0)
+    }
+
+    async fn settle(&self, lease: &Lease, outcome: Outcome) -> Settlement {
+        self.engine.settle(&lease.lease, Settled::new(outcome)).await.unwrap()
+    }
+}
+
+/// Runs `first` until it waits, then `second` to its end, then `first` to its end.
+async fn while_waiting<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>) -> A {
+    tokio::pin!(first);
+    tokio::select! {
+        biased;
+        _ = &mut first => panic!("it must wait"),
+        () = tokio::task::yield_now() => {}
+    }
+    second.await;
+    tokio::time::timeout(LONG, first).await.expect("it must be woken")
+}
+
+#[tokio::test]
+async fn a_caller_is_woken_when_its_execution_ends() {
+    let f = fixture();
+    let id = f.submit().await;
+    let lease = f.lease_one().await;
+    let ended = while_waiting(f.engine.wait(&id, LONG), f.settle(&lease, Outcome::Completed(json!(42)))).await;
+    assert_eq!(ended.unwrap().unwrap().output, Some(json!(42)));
+    assert_eq!(f.engine.inner.tickets.len(), 0, "nobody waits any more");
+}
+
+#[tokio::test]
+async fn a_caller_is_woken_when_its_execution_is_cancelled() {
+    let f = fixture();
+    let id = f.submit().await;
+    let tenant = tenant();
+    let ended = while_waiting(f.engine.wait(&id, LONG), f.engine.cancel(&tenant, &id)).await;
+    assert_eq!(ended.unwrap().unwrap().state, ExecutionState::Cancelled);
+}
+
+#[tokio::test]
+async fn patience_ends_and_what_has_ended_is_there_at_once() {
+    let f = fixture();
+    let id = f.submit().await;
+    assert!(f.engine.wait(&id, Duration::from_millis(1)).await.unwrap().is_none());
+    let lease = f.lease_one().await;
+    f.settle(&lease, Outcome::Completed(Value::Null)).await;
+    assert!(f.engine.wait(&id, Duration::ZERO).await.unwrap().is_some());
+    let nobody = ExecutionId::parse("exe_nobody").unwrap();
+    assert!(f.engine.wait(&nobody, LONG).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_worker_is_woken_by_a_submit() {
+    let f = fixture();
+    let leases = while_waiting(f.engine.lease(&f.worker, 5), f.submit()).await.unwrap();
+    assert_eq!(leases.len(), 1);
+}
+
+#[tokio::test]
+async fn every_waiting_worker_is_woken_while_there_is_more() {
+    let f = fixture();
+    let others = [WorkerId::parse("wrk_2").unwrap(), WorkerId::parse("wrk_3").unwrap()];
+    let both = async {
+        let (a, b) = tokio::join!(f.engine.lease(&others[0], 1), f.engine.lease(&others[1], 1));
+        a.unwrap().len() + b.unwrap().len()
+    };
+    let submits = async {
+        f.submit().await;
+        f.submit().await;
+    };
+    assert_eq!(while_waiting(both, submits).await, 2);
+}
+
+#[tokio::test]
+async fn a_worker_hears_that_there_is_nothing() {
+    let options = EngineOptions { lease_wait: Duration::from_millis(5), ..EngineOptions::default() };
+    let f = fixture_with(options);
+    assert!(f.engine.lease(&f.worker, 1).await.unwrap().is_empty());
+    assert!(f.engine.lease(&f.worker, 0).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn leases_of_a_call_that_was_given_up_go_to_the_next_one() {
+    let f = fixture();
+    let id = f.submit().await;
+    {
+        let given_up = f.engine.lease(&f.worker, 1);
+        tokio::pin!(given_up);
+        tokio::select! {
+            biased;
+            _ = &mut given_up => panic!("it must not be done at its first turn"),
+            () = std::future::ready(()) => {}
+        }
+    }
+    assert_eq!(f.lease_one().await.lease.execution, id);
+}
+
+#[tokio::test]
+async fn a_cancel_reaches_the_worker_that_runs_the_execution() {
+    let f = fixture();
+    let id = f.submit().await;
+    let lease = f.lease_one().await;
+    let tenant = tenant();
+    let recall = while_waiting(f.engine.recalls(&f.worker), f.engine.cancel(&tenant, &id)).await;
+    assert_eq!(recall, Recall { lease: lease.lease.clone(), reason: RecallReason::Cancelled });
+    f.settle(&lease, Outcome::Cancelled).await;
+    assert_eq!(f.engine.execution(&tenant, &id).await.unwrap().unwrap().state, ExecutionState::Cancelled);
+    let again = f.engine.cancel(&tenant, &id).await.unwrap();
+    assert_eq!(again, CancelOutcome::AlreadyFinal(ExecutionState::Cancelled));
+}
+
+#[tokio::test]
+async fn another_tenant_sees_and_stops_nothing() {
+    let f = fixture();
+    let id = f.submit().await;
+    let other = TenantId::parse("globex").unwrap();
+    assert!(f.engine.execution(&other, &id).await.unwrap().is_none());
+    assert!(f.engine.timeline(&other, &id).await.unwrap().is_empty());
+    assert!(f.engine.attempts(&other, &id).await.unwrap().is_empty());
+    assert!(matches!(f.engine.cancel(&other, &id).await, Err(EngineError::ExecutionNotFound(_))));
+    assert!(matches!(f.engine.retry(&other, &id).await, Err(EngineError::ExecutionNotFound(_))));
+}
+
+#[tokio::test]
+async fn what_ended_badly_can_be_repeated_and_nothing_else() {
+    let f = fixture();
+    let id = f.submit().await;
+    let refused = f.engine.retry(&tenant(), &id).await;
+    assert!(matches!(refused, Err(EngineError::NotRetryable { state: ExecutionState::Queued, .. })));
+    f.engine.cancel(&tenant(), &id).await.unwrap();
+    let again = f.engine.retry(&tenant(), &id).await.unwrap();
+    assert_ne!(again, id);
+    let lease = f.lease_one().await;
+    assert_eq!(lease.lease.execution, again);
+    f.settle(&lease, Outcome::Completed(Value::Null)).await;
+    assert!(matches!(f.engine.retry(&tenant(), &again).await, Err(EngineError::NotRetryable { .. })));
+}
+
+#[tokio::test]
+async fn a_worker_that_comes_back_too_late_is_told_what_it_lost() {
+    let f = fixture();
+    let id = f.submit().await;
+    let lease = f.lease_one().await;
+    f.clock.advance(EngineOptions::default().lease);
+    f.engine.tick().await.unwrap();
+    let lost = Recall { lease: lease.lease.clone(), reason: RecallReason::Lost };
+    assert_eq!(f.engine.recalls(&f.worker).await, lost);
+    assert_eq!(f.engine.renew(&f.worker, &[lease.lease.clone()]).await.unwrap(), [lost]);
+    assert_eq!(f.settle(&lease, Outcome::Completed(Value::Null)).await, Settlement::Stale);
+    assert_eq!(f.lease_one().await.attempt, 2);
+    assert_eq!(f.engine.execution(&tenant(), &id).await.unwrap().unwrap().attempts, 2);
+}
+
+#[tokio::test]
+async fn a_restart_takes_its_executions_back_at_once() {
+    let f = fixture();
+    f.submit().await;
+    f.lease_one().await;
+    let new = WorkerId::parse("wrk_new").unwrap();
+    assert_eq!(f.engine.recover(Some(&new)).await.unwrap(), 1);
+    assert_eq!(f.engine.lease(&new, 1).await.unwrap().remove(0).attempt, 2);
+}
+
+struct Deployed(Result<Live, String>);
+
+#[async_trait::async_trait]
+impl Resolve for Deployed {
+    async fn live(
+        &self,
+        _function: &FunctionKey,
+        _connection: Option<&bulkhead_types::ConnectionId>,
+    ) -> Result<Live, String> {
+        self.0.clone()
+    }
+}
+
+fn live() -> Live {
+    let version = VersionId::parse("v2").unwrap();
+    Live { version, limits: Limits::default(), retry: RetryPolicy::default(), input: Value::Null }
+}
+
+fn spec(frequency: &str) -> ScheduleSpec {
+    let key = ScheduleKey { function: submit(FunctionKind::Sync).function, connection: None };
+    ScheduleSpec { key, frequency: frequency.to_owned(), paused: false, first_at_once: false }
+}
+
+#[tokio::test]
+async fn a_due_schedule_runs_what_is_live_then() {
+    let f = fixture();
+    let schedule = f.engine.put_schedule(spec("every 1m")).await.unwrap();
+    let deployed = Deployed(Ok(live()));
+    assert_eq!(f.engine.fire_due(&deployed).await.unwrap(), Some(schedule.next_at));
+    f.clock.advance(Duration::from_secs(600));
+    f.engine.fire_due(&deployed).await.unwrap();
+    let lease = f.lease_one().await;
+    assert_eq!((lease.version.as_str(), lease.trigger), ("v2", Trigger::Schedule));
+    let kept = f.engine.schedule(&schedule.key).await.unwrap().unwrap();
+    assert_eq!(kept.last_execution, Some(lease.lease.execution.clone()));
+    assert_eq!(kept.next_at, schedule.next_at.after(Duration::from_secs(600)), "missed ones do not pile up");
+    let triggered = f.engine.trigger(&schedule.key, &deployed).await.unwrap();
+    assert_eq!((triggered.execution, triggered.duplicate), (lease.lease.execution, true));
+}
+
+#[tokio::test]
+async fn putting_a_schedule_again_changes_it_only_when_its_frequency_is_new() {
+    let f = fixture();
+    let first = f.engine.put_schedule(spec("every 1m")).await.unwrap();
+    f.engine.pause(&first.key).await.unwrap();
+    f.clock.advance(Duration::from_secs(30));
+    let same = f.engine.put_schedule(spec("every 1m")).await.unwrap();
+    assert_eq!((same.next_at, same.paused), (first.next_at, true));
+    let other = f.engine.put_schedule(spec("every 2m")).await.unwrap();
+    assert_eq!((other.next_at, other.paused), (first.next_at.after(Duration::from_secs(90)), true));
+    assert!(!f.engine.resume(&first.key).await.unwrap().paused);
+    assert!(matches!(f.engine.put_schedule(spec("sometimes")).await, Err(EngineError::Frequency(_))));
+    assert!(matches!(f.engine.put_schedule(spec("cron: 0 0 30 2 *")).await, Err(EngineError::NeverDue(_))));
+}
+
+#[tokio::test]
+async fn a_schedule_of_what_is_not_live_says_so_and_goes_on() {
+    let f = fixture();
+    let schedule = f.engine.put_schedule(spec("every 1m")).await.unwrap();
+    let gone = Deployed(Err("issues is not deployed".to_owned()));
+    f.clock.advance(Duration::from_secs(60));
+    f.engine.fire_due(&gone).await.unwrap();
+    let kept = f.engine.schedule(&schedule.key).await.unwrap().unwrap();
+    assert_eq!(kept.last_error.as_deref(), Some("issues is not deployed"));
+    assert!(kept.next_at > schedule.next_at);
+    assert!(matches!(f.engine.trigger(&schedule.key, &gone).await, Err(EngineError::NotLive(_))));
+}
+
+#[tokio::test]
+async fn the_background_fires_schedules_and_ends_with_the_shutdown() {
+    let f = fixture();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let engine = f.engine.clone();
+    let background = tokio::spawn(async move {
+        let shutdown = async { drop(stopped.await) };
+        engine.run_background(Arc::new(Deployed(Ok(live()))), shutdown).await;
+    });
+    let mut at_once = spec("every 1d");
+    at_once.first_at_once = true;
+    f.engine.put_schedule(at_once).await.unwrap();
+    assert_eq!(f.lease_one().await.trigger, Trigger::Schedule);
+    stop.send(()).unwrap();
+    tokio::time::timeout(LONG, background).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_background_queues_what_waited_long_enough() {
+    let clock = Arc::new(bulkhead_types::SystemClock);
+    let engine =
+        Engine::new(Arc::new(MemStore::new()), clock, Arc::new(SystemEntropy), EngineOptions::default());
+    let worker = WorkerId::parse("wrk_1").unwrap();
+    let background = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.run_background(Arc::new(Deployed(Ok(live()))), std::future::pending()).await }
+    });
+    let mut asked = submit(FunctionKind::Action);
+    asked.retry = RetryPolicy { max: 1, backoff_ms: 20, backoff_ms_max: 20, jitter: false };
+    engine.submit(asked).await.unwrap();
+    let first = engine.lease(&worker, 1).await.unwrap().remove(0);
+    let crash = Outcome::Crashed(bulkhead_types::ErrorInfo::new("sandbox_crashed", "SIGSEGV"));
+    engine.settle(&first.lease, Settled::new(crash)).await.unwrap();
+    let second = tokio::time::timeout(LONG, engine.lease(&worker, 1)).await.unwrap().unwrap().remove(0);
+    assert_eq!(second.attempt, 2);
+    background.abort();
+}

@@ -1,9 +1,35 @@
 //! The worker's side: taking work, keeping it, handing in how it ended.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use bulkhead_store::StoreError;
 use bulkhead_store::hot::model::Dispatch;
 use bulkhead_types::{ExecutionState, Lease, LeaseRef, WorkerId};
 
 use crate::{Engine, EngineError, RecallReason, Settled, Settlement};
+
+/// Leases that a worker was given and has not taken yet. Empty but for the moments between the two.
+#[derive(Debug, Default)]
+pub(crate) struct Inboxes {
+    kept: Mutex<HashMap<WorkerId, Vec<Lease>>>,
+}
+
+impl Inboxes {
+    fn put(&self, worker: WorkerId, leases: Vec<Lease>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.entry(worker).or_default().extend(leases);
+    }
+
+    fn take(&self, worker: &WorkerId, max: usize) -> Vec<Lease> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut leases) = kept.remove(worker) else { return Vec::new() };
+        if leases.len() > max {
+            kept.insert(worker.clone(), leases.split_off(max));
+        }
+        leases
+    }
+}
 
 /// A running execution that must stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,36 +42,57 @@ pub struct Recall {
 
 impl Engine {
     /// Waits until there is work, then takes 1 to `max` leases. Returns none after
-    /// [`crate::EngineOptions::lease_wait`], and at once when `max` is 0.
+    /// [`crate::EngineOptions::lease_wait`], and at once when `max` is 0. May be given up at any moment: leases that
+    /// were on their way are what the worker's next call returns.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn lease(&self, worker: &WorkerId, max: usize) -> Result<Vec<Lease>, EngineError> {
+        if max == 0 {
+            return Ok(Vec::new());
+        }
         let deadline = tokio::time::Instant::now() + self.inner.options.lease_wait;
-        while max > 0 {
-            // The permit of a notification that comes during the dispatch is kept, so none is missed.
-            let dispatch = Dispatch {
-                worker: worker.clone(),
-                max,
-                now: self.inner.clock.now(),
-                lease: self.inner.options.lease,
-            };
-            let dispatched = self.inner.store.dispatch(dispatch).await?;
-            for id in &dispatched.ended {
-                self.inner.tickets.ended(id);
+        loop {
+            let left_over = self.inner.inboxes.take(worker, max);
+            if !left_over.is_empty() {
+                return Ok(left_over);
             }
-            if dispatched.more {
-                self.inner.runnable.notify_one();
+            // A task of its own: whoever calls may go away in the middle, and what the store has given by then
+            // would be nobody's until its lease ends.
+            let (engine, for_whom) = (self.clone(), worker.clone());
+            #[allow(clippy::disallowed_methods, reason = "it is awaited on the next line; see above")]
+            let task = tokio::spawn(async move { engine.dispatch(for_whom, max).await });
+            match task.await {
+                Ok(dispatched) => dispatched?,
+                Err(_) => return Err(StoreError::Closed.into()),
             }
-            if !dispatched.leases.is_empty() {
-                self.inner.sooner.notify_one();
-                return Ok(dispatched.leases);
+            let leases = self.inner.inboxes.take(worker, max);
+            if !leases.is_empty() {
+                return Ok(leases);
             }
+            // The permit of a notification that came during the dispatch was kept, so none is missed.
             if tokio::time::timeout_at(deadline, self.inner.runnable.notified()).await.is_err() {
-                break;
+                return Ok(Vec::new());
             }
         }
-        Ok(Vec::new())
+    }
+
+    /// Takes up to `max` leases into the worker's inbox.
+    async fn dispatch(&self, worker: WorkerId, max: usize) -> Result<(), EngineError> {
+        let (now, lease) = (self.inner.clock.now(), self.inner.options.lease);
+        let dispatch = Dispatch { worker: worker.clone(), max, now, lease };
+        let dispatched = self.inner.store.dispatch(dispatch).await?;
+        for id in &dispatched.ended {
+            self.inner.tickets.ended(id);
+        }
+        if dispatched.more {
+            self.inner.runnable.notify_one();
+        }
+        if !dispatched.leases.is_empty() {
+            self.inner.inboxes.put(worker, dispatched.leases);
+            self.inner.sooner.notify_one();
+        }
+        Ok(())
     }
 
     /// Renews a worker's leases in one write: those named, and no others. Call it three times per

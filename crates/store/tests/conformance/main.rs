@@ -1,5 +1,6 @@
 //! One suite over every implementation of `Store`. Each case gets a fresh, empty store of each kind.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::cloned_ref_to_slice_refs, reason = "an expected list reads best as a list")]
 
 mod alike;
 mod checkpoints;
