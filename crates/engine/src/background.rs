@@ -29,7 +29,11 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Runs the background until `shutdown` resolves. Run exactly one per server.
-    pub async fn run_background(&self, resolve: Arc<dyn Resolve>, shutdown: impl Future<Output = ()> + Send) {
+    pub async fn run_background(
+        &self,
+        resolve: Arc<dyn Resolve>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) {
         let leases = every_moment(&self.inner.sooner, self, |engine| engine.tick());
         let schedules = every_moment(&self.inner.schedules, self, |engine| {
             let resolve = Arc::clone(&resolve);
@@ -73,7 +77,9 @@ impl Engine {
         }
         for (worker, lease) in &tick.lost {
             tracing::warn!(%worker, execution = %lease.execution, "a lease was lost");
-            self.inner.recalls.push(worker, Recall { lease: lease.clone(), reason: RecallReason::Lost });
+            self.inner
+                .recalls
+                .push(worker, Recall { lease: lease.clone(), reason: RecallReason::Lost });
         }
         if tick.runnable {
             self.inner.runnable.notify_one();

@@ -32,8 +32,8 @@ use tokio::sync::Notify;
 pub use bulkhead_sched::frequency::{Frequency, FrequencyError};
 pub use bulkhead_sched::share::{Share, ShareLimits};
 pub use bulkhead_store::hot::model::{
-    ExecutionFilter, Idempotency, Overlap, Page, RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit,
-    SubmitError, Submitted,
+    ExecutionFilter, Idempotency, Overlap, Page, RecallReason, Schedule, ScheduleKey, Settled,
+    Settlement, Submit, SubmitError, Submitted,
 };
 pub use error::EngineError;
 pub use schedule::{Live, Resolve, ScheduleSpec};

@@ -11,7 +11,11 @@ impl Engine {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn wait(&self, id: &ExecutionId, patience: Duration) -> Result<Option<Execution>, EngineError> {
+    pub async fn wait(
+        &self,
+        id: &ExecutionId,
+        patience: Duration,
+    ) -> Result<Option<Execution>, EngineError> {
         let deadline = tokio::time::Instant::now() + patience;
         let ticket = self.inner.tickets.take(id);
         loop {
@@ -34,7 +38,11 @@ impl Engine {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn execution(&self, tenant: &TenantId, id: &ExecutionId) -> Result<Option<Execution>, EngineError> {
+    pub async fn execution(
+        &self,
+        tenant: &TenantId,
+        id: &ExecutionId,
+    ) -> Result<Option<Execution>, EngineError> {
         let found = self.inner.store.execution(id.clone()).await?;
         Ok(found.filter(|execution| execution.function.tenant == *tenant))
     }
@@ -43,7 +51,11 @@ impl Engine {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn executions(&self, tenant: &TenantId, filter: ExecutionFilter) -> Result<Page, EngineError> {
+    pub async fn executions(
+        &self,
+        tenant: &TenantId,
+        filter: ExecutionFilter,
+    ) -> Result<Page, EngineError> {
         Ok(self.inner.store.executions(tenant.clone(), filter).await?)
     }
 
@@ -51,7 +63,11 @@ impl Engine {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn attempts(&self, tenant: &TenantId, id: &ExecutionId) -> Result<Vec<Attempt>, EngineError> {
+    pub async fn attempts(
+        &self,
+        tenant: &TenantId,
+        id: &ExecutionId,
+    ) -> Result<Vec<Attempt>, EngineError> {
         match self.execution(tenant, id).await? {
             Some(_) => Ok(self.inner.store.attempts(id.clone()).await?),
             None => Ok(Vec::new()),
@@ -62,7 +78,11 @@ impl Engine {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn timeline(&self, tenant: &TenantId, id: &ExecutionId) -> Result<Vec<TimelineEvent>, EngineError> {
+    pub async fn timeline(
+        &self,
+        tenant: &TenantId,
+        id: &ExecutionId,
+    ) -> Result<Vec<TimelineEvent>, EngineError> {
         match self.execution(tenant, id).await? {
             Some(_) => Ok(self.inner.store.timeline(id.clone()).await?),
             None => Ok(Vec::new()),
@@ -73,7 +93,11 @@ impl Engine {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn append_event(&self, lease: &LeaseRef, event: TimelineEvent) -> Result<(), EngineError> {
+    pub async fn append_event(
+        &self,
+        lease: &LeaseRef,
+        event: TimelineEvent,
+    ) -> Result<(), EngineError> {
         Ok(self.inner.store.append_event(lease.execution.clone(), event).await?)
     }
 
@@ -81,7 +105,11 @@ impl Engine {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn set_share(&self, tenant: &TenantId, limits: ShareLimits) -> Result<(), EngineError> {
+    pub async fn set_share(
+        &self,
+        tenant: &TenantId,
+        limits: ShareLimits,
+    ) -> Result<(), EngineError> {
         self.inner.store.set_share(tenant.clone(), limits).await?;
         self.inner.runnable.notify_one();
         Ok(())

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use bulkhead_sched::frequency::Frequency;
 use bulkhead_store::hot::model::{Fire, Fired};
 use bulkhead_types::{
-    ConnectionId, ExecutionId, FunctionKey, Limits, RetryPolicy, TenantId, Timestamp, Trigger, VersionId,
+    ConnectionId, ExecutionId, FunctionKey, Limits, RetryPolicy, TenantId, Timestamp, Trigger,
+    VersionId,
 };
 use serde_json::Value;
 
@@ -43,7 +44,11 @@ pub struct Live {
 #[async_trait]
 pub trait Resolve: Send + Sync + 'static {
     /// What is live of `function` for `connection`, or why nothing is, for people.
-    async fn live(&self, function: &FunctionKey, connection: Option<&ConnectionId>) -> Result<Live, String>;
+    async fn live(
+        &self,
+        function: &FunctionKey,
+        connection: Option<&ConnectionId>,
+    ) -> Result<Live, String>;
 }
 
 impl Engine {
@@ -97,8 +102,15 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::NotLive`], and those of [`Engine::submit`].
-    pub async fn trigger(&self, key: &ScheduleKey, resolve: &dyn Resolve) -> Result<Submitted, EngineError> {
-        let live = resolve.live(&key.function, key.connection.as_ref()).await.map_err(EngineError::NotLive)?;
+    pub async fn trigger(
+        &self,
+        key: &ScheduleKey,
+        resolve: &dyn Resolve,
+    ) -> Result<Submitted, EngineError> {
+        let live = resolve
+            .live(&key.function, key.connection.as_ref())
+            .await
+            .map_err(EngineError::NotLive)?;
         Ok(self.submit(submit_of(key, live, Trigger::Api)).await?)
     }
 
@@ -143,7 +155,12 @@ impl Engine {
         }
     }
 
-    async fn fire(&self, schedule: Schedule, now: Timestamp, resolve: &dyn Resolve) -> Result<(), EngineError> {
+    async fn fire(
+        &self,
+        schedule: Schedule,
+        now: Timestamp,
+        resolve: &dyn Resolve,
+    ) -> Result<(), EngineError> {
         let key = schedule.key;
         // A frequency that can't be read any more, or never comes again, rests for as long as a schedule can.
         let next_at = next_after(&schedule.frequency, schedule.anchor, now)
@@ -155,7 +172,9 @@ impl Engine {
         });
         let fire = Fire { key, due_at: schedule.next_at, next_at, now, what };
         match self.inner.store.fire(fire).await? {
-            Some(Fired::Submitted(Submitted { duplicate: false, .. })) => self.inner.runnable.notify_one(),
+            Some(Fired::Submitted(Submitted { duplicate: false, .. })) => {
+                self.inner.runnable.notify_one()
+            }
             Some(Fired::Skipped(why)) => tracing::warn!(why, "a due schedule made no execution"),
             Some(Fired::Submitted(_)) | None => {}
         }
@@ -173,7 +192,11 @@ impl Engine {
     }
 }
 
-fn next_after(frequency: &str, anchor: Timestamp, now: Timestamp) -> Result<Timestamp, EngineError> {
+fn next_after(
+    frequency: &str,
+    anchor: Timestamp,
+    now: Timestamp,
+) -> Result<Timestamp, EngineError> {
     let next = Frequency::parse(frequency)?.next_after(anchor, now);
     next.ok_or_else(|| EngineError::NeverDue(frequency.to_owned()))
 }

@@ -22,7 +22,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::ExecutionNotFound`]; when the store fails.
-    pub async fn cancel(&self, tenant: &TenantId, id: &ExecutionId) -> Result<CancelOutcome, EngineError> {
+    pub async fn cancel(
+        &self,
+        tenant: &TenantId,
+        id: &ExecutionId,
+    ) -> Result<CancelOutcome, EngineError> {
         let now = self.inner.clock.now();
         match self.inner.store.cancel(tenant.clone(), id.clone(), now).await? {
             CancelResult::NotFound => Err(EngineError::ExecutionNotFound(id.clone())),
@@ -42,13 +46,18 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::ExecutionNotFound`], [`EngineError::NotRetryable`], and those of [`Engine::submit`].
-    pub async fn retry(&self, tenant: &TenantId, id: &ExecutionId) -> Result<ExecutionId, EngineError> {
+    pub async fn retry(
+        &self,
+        tenant: &TenantId,
+        id: &ExecutionId,
+    ) -> Result<ExecutionId, EngineError> {
         let not_found = || EngineError::ExecutionNotFound(id.clone());
         let state = self.execution(tenant, id).await?.ok_or_else(not_found)?.state;
         if !state.is_final() || state == ExecutionState::Succeeded {
             return Err(EngineError::NotRetryable { id: id.clone(), state });
         }
-        let submit = self.inner.store.again(tenant.clone(), id.clone()).await?.ok_or_else(not_found)?;
+        let submit =
+            self.inner.store.again(tenant.clone(), id.clone()).await?.ok_or_else(not_found)?;
         Ok(self.submit(submit).await?.execution)
     }
 }

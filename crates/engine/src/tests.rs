@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bulkhead_store::hot::mem::MemStore;
 use bulkhead_types::{
-    ExecutionId, ExecutionState, FixedClock, FunctionKey, FunctionKind, FunctionName, IntegrationId, Lease, Limits,
-    Outcome, RetryPolicy, SystemEntropy, TenantId, Timestamp, Trigger, VersionId, WorkerId,
+    ExecutionId, ExecutionState, FixedClock, FunctionKey, FunctionKind, FunctionName,
+    IntegrationId, Lease, Limits, Outcome, RetryPolicy, SystemEntropy, TenantId, Timestamp,
+    Trigger, VersionId, WorkerId,
 };
 use serde_json::{Value, json};
 
@@ -26,7 +27,8 @@ fn fixture() -> Fixture {
 
 fn fixture_with(options: EngineOptions) -> Fixture {
     let clock = Arc::new(FixedClock::at(Timestamp::from_millis(1_000_000)));
-    let engine = Engine::new(Arc::new(MemStore::new()), clock.clone(), Arc::new(SystemEntropy), options);
+    let engine =
+        Engine::new(Arc::new(MemStore::new()), clock.clone(), Arc::new(SystemEntropy), options);
     Fixture { engine, clock, worker: WorkerId::parse("wrk_1").unwrap() }
 }
 
@@ -75,7 +77,9 @@ async fn a_caller_is_woken_when_its_execution_ends() {
     let f = fixture();
     let id = f.submit().await;
     let lease = f.lease_one().await;
-    let ended = while_waiting(f.engine.wait(&id, LONG), f.settle(&lease, Outcome::Completed(json!(42)))).await;
+    let ended =
+        while_waiting(f.engine.wait(&id, LONG), f.settle(&lease, Outcome::Completed(json!(42))))
+            .await;
     assert_eq!(ended.unwrap().unwrap().output, Some(json!(42)));
     assert_eq!(f.engine.inner.tickets.len(), 0, "nobody waits any more");
 }
@@ -125,7 +129,8 @@ async fn every_waiting_worker_is_woken_while_there_is_more() {
 
 #[tokio::test]
 async fn a_worker_hears_that_there_is_nothing() {
-    let options = EngineOptions { lease_wait: Duration::from_millis(5), ..EngineOptions::default() };
+    let options =
+        EngineOptions { lease_wait: Duration::from_millis(5), ..EngineOptions::default() };
     let f = fixture_with(options);
     assert!(f.engine.lease(&f.worker, 1).await.unwrap().is_empty());
     assert!(f.engine.lease(&f.worker, 0).await.unwrap().is_empty());
@@ -156,7 +161,10 @@ async fn a_cancel_reaches_the_worker_that_runs_the_execution() {
     let recall = while_waiting(f.engine.recalls(&f.worker), f.engine.cancel(&tenant, &id)).await;
     assert_eq!(recall, Recall { lease: lease.lease.clone(), reason: RecallReason::Cancelled });
     f.settle(&lease, Outcome::Cancelled).await;
-    assert_eq!(f.engine.execution(&tenant, &id).await.unwrap().unwrap().state, ExecutionState::Cancelled);
+    assert_eq!(
+        f.engine.execution(&tenant, &id).await.unwrap().unwrap().state,
+        ExecutionState::Cancelled
+    );
     let again = f.engine.cancel(&tenant, &id).await.unwrap();
     assert_eq!(again, CancelOutcome::AlreadyFinal(ExecutionState::Cancelled));
 }
@@ -178,14 +186,20 @@ async fn what_ended_badly_can_be_repeated_and_nothing_else() {
     let f = fixture();
     let id = f.submit().await;
     let refused = f.engine.retry(&tenant(), &id).await;
-    assert!(matches!(refused, Err(EngineError::NotRetryable { state: ExecutionState::Queued, .. })));
+    assert!(matches!(
+        refused,
+        Err(EngineError::NotRetryable { state: ExecutionState::Queued, .. })
+    ));
     f.engine.cancel(&tenant(), &id).await.unwrap();
     let again = f.engine.retry(&tenant(), &id).await.unwrap();
     assert_ne!(again, id);
     let lease = f.lease_one().await;
     assert_eq!(lease.lease.execution, again);
     f.settle(&lease, Outcome::Completed(Value::Null)).await;
-    assert!(matches!(f.engine.retry(&tenant(), &again).await, Err(EngineError::NotRetryable { .. })));
+    assert!(matches!(
+        f.engine.retry(&tenant(), &again).await,
+        Err(EngineError::NotRetryable { .. })
+    ));
 }
 
 #[tokio::test]
@@ -197,7 +211,10 @@ async fn a_worker_that_comes_back_too_late_is_told_what_it_lost() {
     f.engine.tick().await.unwrap();
     let lost = Recall { lease: lease.lease.clone(), reason: RecallReason::Lost };
     assert_eq!(f.engine.recalls(&f.worker).await, lost);
-    assert_eq!(f.engine.renew(&f.worker, &[lease.lease.clone()]).await.unwrap(), [lost]);
+    assert_eq!(
+        f.engine.renew(&f.worker, std::slice::from_ref(&lease.lease)).await.unwrap(),
+        [lost]
+    );
     assert_eq!(f.settle(&lease, Outcome::Completed(Value::Null)).await, Settlement::Stale);
     assert_eq!(f.lease_one().await.attempt, 2);
     assert_eq!(f.engine.execution(&tenant(), &id).await.unwrap().unwrap().attempts, 2);
@@ -248,7 +265,11 @@ async fn a_due_schedule_runs_what_is_live_then() {
     assert_eq!((lease.version.as_str(), lease.trigger), ("v2", Trigger::Schedule));
     let kept = f.engine.schedule(&schedule.key).await.unwrap().unwrap();
     assert_eq!(kept.last_execution, Some(lease.lease.execution.clone()));
-    assert_eq!(kept.next_at, schedule.next_at.after(Duration::from_secs(600)), "missed ones do not pile up");
+    assert_eq!(
+        kept.next_at,
+        schedule.next_at.after(Duration::from_secs(600)),
+        "missed ones do not pile up"
+    );
     let triggered = f.engine.trigger(&schedule.key, &deployed).await.unwrap();
     assert_eq!((triggered.execution, triggered.duplicate), (lease.lease.execution, true));
 }
@@ -264,8 +285,14 @@ async fn putting_a_schedule_again_changes_it_only_when_its_frequency_is_new() {
     let other = f.engine.put_schedule(spec("every 2m")).await.unwrap();
     assert_eq!((other.next_at, other.paused), (first.next_at.after(Duration::from_secs(90)), true));
     assert!(!f.engine.resume(&first.key).await.unwrap().paused);
-    assert!(matches!(f.engine.put_schedule(spec("sometimes")).await, Err(EngineError::Frequency(_))));
-    assert!(matches!(f.engine.put_schedule(spec("cron: 0 0 30 2 *")).await, Err(EngineError::NeverDue(_))));
+    assert!(matches!(
+        f.engine.put_schedule(spec("sometimes")).await,
+        Err(EngineError::Frequency(_))
+    ));
+    assert!(matches!(
+        f.engine.put_schedule(spec("cron: 0 0 30 2 *")).await,
+        Err(EngineError::NeverDue(_))
+    ));
 }
 
 #[tokio::test]
@@ -301,12 +328,18 @@ async fn the_background_fires_schedules_and_ends_with_the_shutdown() {
 #[tokio::test]
 async fn the_background_queues_what_waited_long_enough() {
     let clock = Arc::new(bulkhead_types::SystemClock);
-    let engine =
-        Engine::new(Arc::new(MemStore::new()), clock, Arc::new(SystemEntropy), EngineOptions::default());
+    let engine = Engine::new(
+        Arc::new(MemStore::new()),
+        clock,
+        Arc::new(SystemEntropy),
+        EngineOptions::default(),
+    );
     let worker = WorkerId::parse("wrk_1").unwrap();
     let background = tokio::spawn({
         let engine = engine.clone();
-        async move { engine.run_background(Arc::new(Deployed(Ok(live()))), std::future::pending()).await }
+        async move {
+            engine.run_background(Arc::new(Deployed(Ok(live()))), std::future::pending()).await
+        }
     });
     let mut asked = submit(FunctionKind::Action);
     asked.retry = RetryPolicy { max: 1, backoff_ms: 20, backoff_ms_max: 20, jitter: false };
@@ -314,7 +347,8 @@ async fn the_background_queues_what_waited_long_enough() {
     let first = engine.lease(&worker, 1).await.unwrap().remove(0);
     let crash = Outcome::Crashed(bulkhead_types::ErrorInfo::new("sandbox_crashed", "SIGSEGV"));
     engine.settle(&first.lease, Settled::new(crash)).await.unwrap();
-    let second = tokio::time::timeout(LONG, engine.lease(&worker, 1)).await.unwrap().unwrap().remove(0);
+    let second =
+        tokio::time::timeout(LONG, engine.lease(&worker, 1)).await.unwrap().unwrap().remove(0);
     assert_eq!(second.attempt, 2);
     background.abort();
 }

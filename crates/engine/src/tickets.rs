@@ -32,7 +32,11 @@ impl Tickets {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = waiting.entry(id.clone()).or_default();
         entry.holders += 1;
-        Ticket { id: id.clone(), ended: Arc::clone(&entry.ended), waiting: Arc::clone(&self.waiting) }
+        Ticket {
+            id: id.clone(),
+            ended: Arc::clone(&entry.ended),
+            waiting: Arc::clone(&self.waiting),
+        }
     }
 
     /// Wakes everybody who waits for `id`.

@@ -60,7 +60,10 @@ impl Engine {
             // A task of its own: whoever calls may go away in the middle, and what the store has given by then
             // would be nobody's until its lease ends.
             let (engine, for_whom) = (self.clone(), worker.clone());
-            #[allow(clippy::disallowed_methods, reason = "it is awaited on the next line; see above")]
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "it is awaited on the next line; see above"
+            )]
             let task = tokio::spawn(async move { engine.dispatch(for_whom, max).await });
             match task.await {
                 Ok(dispatched) => dispatched?,
@@ -100,9 +103,14 @@ impl Engine {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn renew(&self, worker: &WorkerId, leases: &[LeaseRef]) -> Result<Vec<Recall>, EngineError> {
+    pub async fn renew(
+        &self,
+        worker: &WorkerId,
+        leases: &[LeaseRef],
+    ) -> Result<Vec<Recall>, EngineError> {
         let (now, lease) = (self.inner.clock.now(), self.inner.options.lease);
-        let (recalls, tick) = self.inner.store.renew(worker.clone(), leases.to_vec(), now, lease).await?;
+        let (recalls, tick) =
+            self.inner.store.renew(worker.clone(), leases.to_vec(), now, lease).await?;
         self.tell(&tick);
         Ok(recalls.into_iter().map(|(lease, reason)| Recall { lease, reason }).collect())
     }
@@ -117,7 +125,11 @@ impl Engine {
     ///
     /// # Errors
     /// When the store fails; the outcome may then be handed in again.
-    pub async fn settle(&self, lease: &LeaseRef, settled: Settled) -> Result<Settlement, EngineError> {
+    pub async fn settle(
+        &self,
+        lease: &LeaseRef,
+        settled: Settled,
+    ) -> Result<Settlement, EngineError> {
         let (now, random) = (self.inner.clock.now(), self.random());
         let settlement = self.inner.store.settle(lease.clone(), settled, now, random).await?;
         if let Settlement::Accepted { state, .. } = settlement {

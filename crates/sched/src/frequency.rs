@@ -34,13 +34,17 @@ enum Rule {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrequencyError {
     /// Neither form.
-    #[error("{0:?} is no frequency; write `every 5m`, `every 2 hours`, `every half hour`, or `cron: 0 6 * * 1-5 Europe/Paris`")]
+    #[error(
+        "{0:?} is no frequency; write `every 5m`, `every 2 hours`, `every half hour`, or `cron: 0 6 * * 1-5 Europe/Paris`"
+    )]
     Unknown(String),
     /// An interval outside the bounds.
     #[error("{0:?} is out of bounds; the shortest interval is 30 seconds, the longest 31 days")]
     OutOfBounds(String),
     /// A cron rule that is none.
-    #[error("{rule:?} is no cron rule: {why}; write minute, hour, day of month, month, day of week")]
+    #[error(
+        "{rule:?} is no cron rule: {why}; write minute, hour, day of month, month, day of week"
+    )]
     Cron {
         /// What was given.
         rule: String,

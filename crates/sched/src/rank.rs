@@ -55,7 +55,9 @@ mod tests {
 
     #[test]
     fn urgent_classes_go_first_until_others_have_waited_for_long() {
-        let at = |class, seconds: i64| (rank(class, Timestamp::from_millis(seconds * 1_000)), class, seconds);
+        let at = |class, seconds: i64| {
+            (rank(class, Timestamp::from_millis(seconds * 1_000)), class, seconds)
+        };
         let mut queue = [
             at(Class::Sync, 0),
             at(Class::Event, 0),
@@ -66,7 +68,8 @@ mod tests {
             at(Class::Action, 31),
         ];
         queue.sort();
-        let order: Vec<String> = queue.iter().map(|(_, class, s)| format!("{class:?}@{s}")).collect();
+        let order: Vec<String> =
+            queue.iter().map(|(_, class, s)| format!("{class:?}@{s}")).collect();
         insta::assert_snapshot!(
             order.join(" "),
             @"Action@0 Webhook@0 Action@5 Event@0 Action@29 Sync@0 Action@31"

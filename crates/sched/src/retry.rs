@@ -25,7 +25,8 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_longest() {
-        let policy = RetryPolicy { max: 9, backoff_ms: 1_000, backoff_ms_max: 10_000, jitter: false };
+        let policy =
+            RetryPolicy { max: 9, backoff_ms: 1_000, backoff_ms_max: 10_000, jitter: false };
         let waits: Vec<u128> = (0..6).map(|n| wait(&policy, n, 0).as_millis()).collect();
         assert_eq!(waits, [1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use bulkhead_types::{ErrorInfo, ExecutionState, Fault, LimitKind, Outcome, Retry, RetryPolicy, Timestamp};
+use bulkhead_types::{
+    ErrorInfo, ExecutionState, Fault, LimitKind, Outcome, Retry, RetryPolicy, Timestamp,
+};
 
 use crate::retry;
 
@@ -91,7 +93,9 @@ pub fn settle(past: &Past<'_>, outcome: &Outcome, now: Timestamp, random: u64) -
     let counts = if past.progress == Progress::Moved { Counts::default() } else { past.counts };
     let turn = Turn { past, counts, now, random };
     match outcome {
-        Outcome::Completed(_) => Decision { next: Next::End(ExecutionState::Succeeded), counts, error: None },
+        Outcome::Completed(_) => {
+            Decision { next: Next::End(ExecutionState::Succeeded), counts, error: None }
+        }
         _ if past.cancel_asked => turn.cancelled(),
         Outcome::Failed(cause) => turn.failed(cause.error.clone(), cause.fault, cause.retry),
         Outcome::Interrupted => turn.cut(None),
@@ -132,7 +136,11 @@ impl Turn<'_> {
         // Who was told when to come back does not come earlier than that.
         let wait = retry::wait(self.past.retry, self.counts.failures, self.random).max(told);
         self.counts.failures += 1;
-        Decision { next: Next::At(self.now.after(wait)), counts: self.counts, error: Some((error, fault)) }
+        Decision {
+            next: Next::At(self.now.after(wait)),
+            counts: self.counts,
+            error: Some((error, fault)),
+        }
     }
 
     fn cut(mut self, error: Option<&ErrorInfo>) -> Decision {
@@ -144,7 +152,11 @@ impl Turn<'_> {
                 "{STALLS_MAX} attempts in a row reached the time limit without moving the checkpoint. \
                  Save checkpoints more often, or do less between two of them."
             );
-            return self.end(ExecutionState::Failed, ErrorInfo::new("no_progress", text), Fault::Tenant);
+            return self.end(
+                ExecutionState::Failed,
+                ErrorInfo::new("no_progress", text),
+                Fault::Tenant,
+            );
         }
         let error = error.map(|error| (error.clone(), Fault::Tenant));
         Decision { next: Next::Again, counts: self.counts, error }

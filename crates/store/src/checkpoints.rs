@@ -83,7 +83,8 @@ impl CheckpointError {
 /// When the database fails.
 pub fn get(conn: &Connection, scope: &str) -> Result<Option<Checkpoint>, StoreError> {
     let mut query = conn.prepare_cached("SELECT body, version FROM checkpoints WHERE scope = ?")?;
-    let found = query.query_row([scope], |row| Ok(Checkpoint { body: row.get(0)?, version: row.get(1)? }));
+    let found =
+        query.query_row([scope], |row| Ok(Checkpoint { body: row.get(0)?, version: row.get(1)? }));
     Ok(found.optional()?)
 }
 
@@ -116,7 +117,12 @@ pub fn save(
 ///
 /// # Errors
 /// As [`save`].
-pub fn clear(tx: &Transaction<'_>, lease: &LeaseRef, expected: u64, now: Timestamp) -> Result<u64, CheckpointError> {
+pub fn clear(
+    tx: &Transaction<'_>,
+    lease: &LeaseRef,
+    expected: u64,
+    now: Timestamp,
+) -> Result<u64, CheckpointError> {
     put(tx, lease, expected, None, now)
 }
 

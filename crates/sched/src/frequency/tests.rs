@@ -58,8 +58,17 @@ fn intervals_in_all_their_spellings() {
 fn what_is_no_frequency_says_what_to_write() {
     let mut told = Vec::new();
     for text in [
-        "", "every", "5m", "every 5 fortnights", "every 29s", "every 32 days", "every 99999999999999999999m",
-        "cron: 0 6 * *", "cron: 61 * * * *", "cron: 0 6 * * * Mars/Olympus", "cron: * * * * * *",
+        "",
+        "every",
+        "5m",
+        "every 5 fortnights",
+        "every 29s",
+        "every 32 days",
+        "every 99999999999999999999m",
+        "cron: 0 6 * *",
+        "cron: 61 * * * *",
+        "cron: 0 6 * * * Mars/Olympus",
+        "cron: * * * * * *",
     ] {
         told.push(Frequency::parse(text).unwrap_err().to_string());
     }

@@ -18,7 +18,8 @@ fn crashed() -> Outcome {
 
 /// One line per attempt: what happened, and what follows. Retries wait 1 s, 2 s, … at 0 s.
 fn story(retry_max: u32, cancel_asked: bool, attempts: &[(Outcome, Progress)]) -> String {
-    let retry = RetryPolicy { max: retry_max, backoff_ms: 1_000, backoff_ms_max: 60_000, jitter: false };
+    let retry =
+        RetryPolicy { max: retry_max, backoff_ms: 1_000, backoff_ms_max: 60_000, jitter: false };
     let mut counts = Counts::default();
     let mut lines = Vec::new();
     for (outcome, progress) in attempts {
@@ -30,7 +31,9 @@ fn story(retry_max: u32, cancel_asked: bool, attempts: &[(Outcome, Progress)]) -
             Next::Again => "again".to_owned(),
             Next::At(at) => format!("again at {} ms", at.as_millis()),
         };
-        let why = decision.error.map_or(String::new(), |(error, fault)| format!(" ({}, {fault:?})", error.code));
+        let why = decision
+            .error
+            .map_or(String::new(), |(error, fault)| format!(" ({}, {fault:?})", error.code));
         lines.push(format!("{} -> {next}{why}", outcome.as_str()));
     }
     lines.join("\n")
@@ -85,7 +88,8 @@ fn our_own_faults_are_tried_again_without_a_policy() {
 fn the_cap_goes_on_from_the_checkpoint_as_long_as_it_moves() {
     let cut = |progress| (limit(LimitKind::TimeLimit), progress);
     let soft = (Outcome::Interrupted, Moved);
-    let attempts = [cut(Moved), cut(Stayed), cut(Stayed), soft, cut(Stayed), cut(Stayed), cut(Stayed)];
+    let attempts =
+        [cut(Moved), cut(Stayed), cut(Stayed), soft, cut(Stayed), cut(Stayed), cut(Stayed)];
     insta::assert_snapshot!(story(0, false, &attempts), @r"
     limit -> again (time_limit, Tenant)
     limit -> again (time_limit, Tenant)
@@ -105,7 +109,8 @@ fn a_loop_without_a_checkpoint_ends_with_its_limit() {
 
 #[test]
 fn other_limits_and_crashes_follow_the_policy() {
-    let attempts = [(limit(LimitKind::OutOfMemory), Stayed), (crashed(), Moved), (crashed(), Stayed)];
+    let attempts =
+        [(limit(LimitKind::OutOfMemory), Stayed), (crashed(), Moved), (crashed(), Stayed)];
     insta::assert_snapshot!(story(1, false, &attempts), @r"
     limit -> again at 1000 ms (out_of_memory, Tenant)
     crashed -> again at 1000 ms (sandbox_crashed, Tenant)

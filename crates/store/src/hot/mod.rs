@@ -27,15 +27,20 @@ use bulkhead_types::{
 use crate::checkpoints::{Checkpoint, CheckpointError};
 use crate::db::{StoreError, from_json};
 use model::{
-    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fired, Page, RecallReason, Schedule, ScheduleKey, Settled,
-    Settlement, Submit, SubmitError, Submitted, Tick,
+    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fired, Page, RecallReason, Schedule,
+    ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
 };
 
 /// What the engine stands on. Time, randomness and new ids are arguments.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Accepts an execution under the new name `id`, or finds the one that it repeats.
-    async fn submit(&self, id: ExecutionId, submit: Submit, now: Timestamp) -> Result<Submitted, SubmitError>;
+    async fn submit(
+        &self,
+        id: ExecutionId,
+        submit: Submit,
+        now: Timestamp,
+    ) -> Result<Submitted, SubmitError>;
 
     /// Gives a worker up to `dispatch.max` leases, fairly chosen.
     async fn dispatch(&self, dispatch: Dispatch) -> Result<Dispatched, StoreError>;
@@ -60,14 +65,20 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Settlement, StoreError>;
 
     /// Cancels: what does not run is final at once, what runs is to be recalled.
-    async fn cancel(&self, tenant: TenantId, id: ExecutionId, now: Timestamp) -> Result<CancelResult, StoreError>;
+    async fn cancel(
+        &self,
+        tenant: TenantId,
+        id: ExecutionId,
+        now: Timestamp,
+    ) -> Result<CancelResult, StoreError>;
 
     /// What time alone brings about: dead leases, waits that are over, start-by deadlines, old idempotency keys.
     /// At most `limit` executions in one go.
     async fn tick(&self, now: Timestamp, limit: usize) -> Result<Tick, StoreError>;
 
     /// Ends the leases of every worker but `survivor`. Only for a server that knows the others to be dead.
-    async fn recover(&self, survivor: Option<WorkerId>, now: Timestamp) -> Result<Tick, StoreError>;
+    async fn recover(&self, survivor: Option<WorkerId>, now: Timestamp)
+    -> Result<Tick, StoreError>;
 
     /// An execution with its input and output.
     async fn execution(&self, id: ExecutionId) -> Result<Option<Execution>, StoreError>;
@@ -76,7 +87,11 @@ pub trait Store: Send + Sync + 'static {
     async fn again(&self, tenant: TenantId, id: ExecutionId) -> Result<Option<Submit>, StoreError>;
 
     /// A tenant's executions, newest first, without inputs and outputs.
-    async fn executions(&self, tenant: TenantId, filter: ExecutionFilter) -> Result<Page, StoreError>;
+    async fn executions(
+        &self,
+        tenant: TenantId,
+        filter: ExecutionFilter,
+    ) -> Result<Page, StoreError>;
 
     /// The attempts of an execution, oldest first.
     async fn attempts(&self, id: ExecutionId) -> Result<Vec<Attempt>, StoreError>;
@@ -119,7 +134,11 @@ pub trait Store: Send + Sync + 'static {
     async fn schedule(&self, key: ScheduleKey) -> Result<Option<Schedule>, StoreError>;
 
     /// Schedules due at `now`, the longest due first, and when the next one is.
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<(Vec<Schedule>, Option<Timestamp>), StoreError>;
+    async fn due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<(Vec<Schedule>, Option<Timestamp>), StoreError>;
 
     /// Fires a schedule that was due at `due_at`: moves it on and submits, in one transaction. `None` when somebody
     /// else was faster.
@@ -133,7 +152,10 @@ fn leases(chosen: flow::dispatch::Chosen, lease: Duration) -> Dispatched {
     let leases = leased.into_iter().filter_map(|(row, input)| {
         let id = row.id.clone();
         let made = lease_of(row, &input, lease);
-        made.inspect_err(|error| tracing::error!(%error, execution = %id, "a queued execution is unreadable")).ok()
+        made.inspect_err(
+            |error| tracing::error!(%error, execution = %id, "a queued execution is unreadable"),
+        )
+        .ok()
     });
     Dispatched { leases: leases.collect(), ended, more }
 }

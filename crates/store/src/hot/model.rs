@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bulkhead_types::{
-    ConnectionId, Execution, ExecutionId, ExecutionState, Fault, FunctionKey, FunctionKind, FunctionName,
-    IntegrationId, Lease, LeaseRef, Limits, Outcome, Retry, RetryPolicy, Timestamp, Trigger, Usage,
-    VersionId, WorkerId,
+    ConnectionId, Execution, ExecutionId, ExecutionState, Fault, FunctionKey, FunctionKind,
+    FunctionName, IntegrationId, Lease, LeaseRef, Limits, Outcome, Retry, RetryPolicy, Timestamp,
+    Trigger, Usage, VersionId, WorkerId,
 };
 use serde_json::Value;
 

@@ -3,8 +3,8 @@
 use bulkhead_sched::settle::Counts;
 use bulkhead_sched::share::{Share, VirtualClock};
 use bulkhead_types::{
-    Attempt, ConnectionId, ErrorInfo, Execution, ExecutionId, ExecutionState, Fault, Fence, FunctionKey, LeaseRef,
-    TenantId, TimelineEvent, Timestamp, Trigger, Usage, VersionId, WorkerId,
+    Attempt, ConnectionId, ErrorInfo, Execution, ExecutionId, ExecutionState, Fault, Fence,
+    FunctionKey, LeaseRef, TenantId, TimelineEvent, Timestamp, Trigger, Usage, VersionId, WorkerId,
 };
 use serde_json::Value;
 
@@ -127,7 +127,13 @@ pub(crate) trait Rows {
     fn workers(&mut self) -> Result<Vec<(WorkerId, Timestamp)>>;
 
     fn idempotent(&mut self, scope: &str, key: &str) -> Result<Option<(ExecutionId, Timestamp)>>;
-    fn put_idempotent(&mut self, scope: &str, key: &str, id: &ExecutionId, expires_at: Timestamp) -> Result<()>;
+    fn put_idempotent(
+        &mut self,
+        scope: &str,
+        key: &str,
+        id: &ExecutionId,
+        expires_at: Timestamp,
+    ) -> Result<()>;
     fn purge_idempotent(&mut self, now: Timestamp, limit: usize) -> Result<()>;
 
     fn checkpoint_version(&mut self, scope: &str) -> Result<u64>;

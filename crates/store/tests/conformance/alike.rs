@@ -53,7 +53,8 @@ async fn step(world: &World, dice: &mut Dice, memory: &mut Memory) -> String {
             asked.retry.max = u32::try_from(dice.roll(3)).unwrap();
             if dice.roll(3) == 0 {
                 let key = dice.word(&["k1", "k2"]).to_owned();
-                asked.idempotency = Some(Idempotency { key, ttl: Duration::from_secs(dice.roll(100)) });
+                asked.idempotency =
+                    Some(Idempotency { key, ttl: Duration::from_secs(dice.roll(100)) });
             }
             if dice.roll(4) == 0 {
                 asked.start_by = Some(now.after(Duration::from_secs(dice.roll(30))));
@@ -67,13 +68,18 @@ async fn step(world: &World, dice: &mut Dice, memory: &mut Memory) -> String {
         4..=5 => {
             let who = worker(dice.word(&["w1", "w2"]));
             let max = usize::try_from(dice.roll(4)).unwrap();
-            let dispatched = world.store.dispatch(Dispatch { worker: who, max, now, lease: LEASE }).await.unwrap();
+            let dispatched = world
+                .store
+                .dispatch(Dispatch { worker: who, max, now, lease: LEASE })
+                .await
+                .unwrap();
             memory.leases.extend(dispatched.leases.iter().map(|lease| lease.lease.clone()));
             format!("{dispatched:?}")
         }
         6..=7 if !memory.leases.is_empty() => {
             let lease = dice.of(&memory.leases).clone();
-            let outcome = dice.of(&[done(), done(), failed(), too_long(), Outcome::Interrupted]).clone();
+            let outcome =
+                dice.of(&[done(), done(), failed(), too_long(), Outcome::Interrupted]).clone();
             let mut settled = Settled::new(outcome);
             settled.usage.wall_ms = dice.roll(5_000);
             format!("{:?}", world.store.settle(lease, settled, now, 3).await.unwrap())
@@ -108,12 +114,21 @@ async fn step(world: &World, dice: &mut Dice, memory: &mut Memory) -> String {
 async fn check(world: &World) -> String {
     let mut seen = String::new();
     for name in TENANTS {
-        let executions = world.store.executions(tenant(name), ExecutionFilter::default()).await.unwrap().executions;
+        let executions = world
+            .store
+            .executions(tenant(name), ExecutionFilter::default())
+            .await
+            .unwrap()
+            .executions;
         let count = |state| executions.iter().filter(|execution| execution.state == state).count();
-        let states = [ExecutionState::Queued, ExecutionState::Waiting, ExecutionState::Running].map(count);
+        let states =
+            [ExecutionState::Queued, ExecutionState::Waiting, ExecutionState::Running].map(count);
         let counted = format!("{}/{}/{}", states[0], states[1], states[2]);
         let kept = world.counts(name).await;
-        assert!(kept == counted || executions.is_empty(), "{name}: the counters say {kept}, the states {counted}");
+        assert!(
+            kept == counted || executions.is_empty(),
+            "{name}: the counters say {kept}, the states {counted}"
+        );
         assert!(states[2] <= 3, "{name} runs {} at the same time", states[2]);
         seen += &format!("{executions:?}");
     }

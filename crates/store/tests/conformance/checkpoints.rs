@@ -8,7 +8,12 @@ use bulkhead_types::{ExecutionState, LeaseRef, Outcome};
 
 use crate::world::{World, accepted, action, done, sync, too_long};
 
-async fn save(world: &World, lease: &LeaseRef, expected: u64, body: &str) -> Result<u64, CheckpointError> {
+async fn save(
+    world: &World,
+    lease: &LeaseRef,
+    expected: u64,
+    body: &str,
+) -> Result<u64, CheckpointError> {
     world.store.save_checkpoint(lease.clone(), expected, Some(body.to_owned()), world.now()).await
 }
 

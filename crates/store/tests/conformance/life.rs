@@ -5,7 +5,8 @@ use std::time::Duration;
 use bulkhead_sched::share::ShareLimits;
 use bulkhead_store::hot::model::{CancelResult, Idempotency, Settled, SubmitError};
 use bulkhead_types::{
-    ConnectionId, ErrorInfo, ExecutionState, Fault, Fence, FunctionKind, RetryPolicy, Timestamp, Trigger, Usage,
+    ConnectionId, ErrorInfo, ExecutionState, Fault, Fence, FunctionKind, RetryPolicy, Timestamp,
+    Trigger, Usage,
 };
 use serde_json::json;
 

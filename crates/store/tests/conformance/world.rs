@@ -7,11 +7,14 @@ use bulkhead_sched::lease::LEASE;
 use bulkhead_store::Db;
 use bulkhead_store::hot::Store;
 use bulkhead_store::hot::mem::MemStore;
-use bulkhead_store::hot::model::{Dispatch, Settled, Settlement, Submit, SubmitError, Submitted, Tick};
+use bulkhead_store::hot::model::{
+    Dispatch, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
+};
 use bulkhead_store::hot::sqlite::SqliteStore;
 use bulkhead_types::{
-    Cause, ErrorInfo, Execution, ExecutionId, ExecutionState, Fault, FunctionKey, FunctionKind, FunctionName,
-    IntegrationId, Lease, LeaseRef, LimitKind, Outcome, Retry, TenantId, Timestamp, Trigger, VersionId, WorkerId,
+    Cause, ErrorInfo, Execution, ExecutionId, ExecutionState, Fault, FunctionKey, FunctionKind,
+    FunctionName, IntegrationId, Lease, LeaseRef, LimitKind, Outcome, Retry, TenantId, Timestamp,
+    Trigger, VersionId, WorkerId,
 };
 use serde_json::{Value, json};
 
@@ -89,7 +92,8 @@ impl World {
     /// `queued/waiting/running` of a tenant.
     pub(crate) async fn counts(&self, name: &str) -> String {
         let share = self.store.share(tenant(name)).await.unwrap();
-        share.map_or_else(|| "-".to_owned(), |s| format!("{}/{}/{}", s.queued, s.waiting, s.running))
+        share
+            .map_or_else(|| "-".to_owned(), |s| format!("{}/{}/{}", s.queued, s.waiting, s.running))
     }
 }
 
@@ -128,7 +132,11 @@ pub(crate) fn done() -> Outcome {
 }
 
 pub(crate) fn failed() -> Outcome {
-    Outcome::Failed(Cause { error: ErrorInfo::new("boom", "It broke."), fault: Fault::Upstream, retry: Retry::Policy })
+    Outcome::Failed(Cause {
+        error: ErrorInfo::new("boom", "It broke."),
+        fault: Fault::Upstream,
+        retry: Retry::Policy,
+    })
 }
 
 pub(crate) fn too_long() -> Outcome {

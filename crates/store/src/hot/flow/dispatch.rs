@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use bulkhead_sched::lease;
 use bulkhead_sched::share::{self, Share, VirtualClock};
 use bulkhead_types::{
-    Attempt, ErrorInfo, ExecutionId, ExecutionState, Fault, Fence, LeaseRef, Timestamp, Usage, WorkerId,
+    Attempt, ErrorInfo, ExecutionId, ExecutionState, Fault, Fence, LeaseRef, Timestamp, Usage,
+    WorkerId,
 };
 
 use super::super::model::{Dispatch, RecallReason, Tick};
@@ -104,9 +105,20 @@ pub(super) fn is_too_late(row: &Row, now: Timestamp) -> bool {
 }
 
 /// Ends an execution that did not begin in time.
-pub(super) fn expire(rows: &mut impl Rows, share: &mut Share, row: &mut Row, now: Timestamp) -> Result<()> {
+pub(super) fn expire(
+    rows: &mut impl Rows,
+    share: &mut Share,
+    row: &mut Row,
+    now: Timestamp,
+) -> Result<()> {
     let error = ErrorInfo::new("expired", "The execution did not start by its deadline.");
-    end_at_rest(rows, share, row, End { state: ExecutionState::Expired, error, fault: Fault::Platform }, now)
+    end_at_rest(
+        rows,
+        share,
+        row,
+        End { state: ExecutionState::Expired, error, fault: Fault::Platform },
+        now,
+    )
 }
 
 /// Renews the leases a worker names, in one write; ends those that it should have named.
@@ -119,12 +131,15 @@ pub(crate) fn renew(
 ) -> Result<(Vec<(LeaseRef, RecallReason)>, Tick)> {
     rows.put_worker(worker, expires_at)?;
     let held = rows.running_briefly(worker)?;
-    let by_lease: HashMap<&LeaseRef, &Running> = held.iter().map(|running| (&running.lease, running)).collect();
+    let by_lease: HashMap<&LeaseRef, &Running> =
+        held.iter().map(|running| (&running.lease, running)).collect();
     let mut recalls = Vec::new();
     for lease in named {
         match by_lease.get(lease) {
             None => recalls.push((lease.clone(), RecallReason::Lost)),
-            Some(running) if running.cancel_asked => recalls.push((lease.clone(), RecallReason::Cancelled)),
+            Some(running) if running.cancel_asked => {
+                recalls.push((lease.clone(), RecallReason::Cancelled))
+            }
             Some(_) => {}
         }
     }

@@ -9,8 +9,8 @@ pub(crate) mod submit;
 pub(crate) mod tick;
 pub(crate) mod timeline;
 
-use bulkhead_sched::share::{Share, ShareLimits};
 use bulkhead_sched::rank::{self, Class};
+use bulkhead_sched::share::{Share, ShareLimits};
 use bulkhead_types::{ErrorInfo, ExecutionState, Fault, TenantId, Timestamp};
 
 use super::rows::{Result, Row, Rows};
@@ -22,7 +22,11 @@ fn share_of(rows: &mut impl Rows, tenant: &TenantId) -> Result<Share> {
 }
 
 /// Sets what a tenant may have.
-pub(crate) fn set_share(rows: &mut impl Rows, tenant: &TenantId, limits: ShareLimits) -> Result<()> {
+pub(crate) fn set_share(
+    rows: &mut impl Rows,
+    tenant: &TenantId,
+    limits: ShareLimits,
+) -> Result<()> {
     let mut share = share_of(rows, tenant)?;
     share.limits = limits;
     rows.put_share(&share)

@@ -105,7 +105,9 @@ pub(super) fn lose(
 ) -> Result<()> {
     let ended = Ended { settled: Settled::new(Outcome::Lost), output: None };
     // A lost attempt goes on at once or ends: there is no wait to spread.
-    let Settlement::Accepted { state, .. } = settle(rows, lease, ended, now, 0)? else { return Ok(()) };
+    let Settlement::Accepted { state, .. } = settle(rows, lease, ended, now, 0)? else {
+        return Ok(());
+    };
     tick.lost.push((worker.clone(), lease.clone()));
     if state.is_final() {
         tick.ended.push(lease.execution.clone());

@@ -1,6 +1,8 @@
 //! Cancelling an execution.
 
-use bulkhead_types::{ErrorInfo, ExecutionId, ExecutionState, Fault, TenantId, TimelineEvent, Timestamp};
+use bulkhead_types::{
+    ErrorInfo, ExecutionId, ExecutionState, Fault, TenantId, TimelineEvent, Timestamp,
+};
 use serde_json::Value;
 
 use super::super::model::CancelResult;
@@ -29,12 +31,16 @@ pub(crate) fn cancel(
             row.cancel_asked = true;
             rows.update(&row)?;
             let what = "cancel_asked".to_owned();
-            rows.append_event(id, &TimelineEvent { at: now, what, attempt: row.attempts, detail: Value::Null })?;
+            rows.append_event(
+                id,
+                &TimelineEvent { at: now, what, attempt: row.attempts, detail: Value::Null },
+            )?;
         }
         return Ok(CancelResult::Asked { worker, lease });
     }
     let mut share = share_of(rows, tenant)?;
-    let error = ErrorInfo::new("cancelled", "The execution was cancelled before it ran to its end.");
+    let error =
+        ErrorInfo::new("cancelled", "The execution was cancelled before it ran to its end.");
     let end = End { state: ExecutionState::Cancelled, error, fault: Fault::Caller };
     end_at_rest(rows, &mut share, &mut row, end, now)?;
     rows.put_share(&share)?;

@@ -6,7 +6,9 @@ use bulkhead_types::{
 
 use serde_json::Value;
 
-use super::super::model::{IDEMPOTENCY_KEY_BYTES_MAX, INLINE_BYTES_MAX, Overlap, Submit, SubmitError, Submitted};
+use super::super::model::{
+    IDEMPOTENCY_KEY_BYTES_MAX, INLINE_BYTES_MAX, Overlap, Submit, SubmitError, Submitted,
+};
 use super::super::rows::{Payload, Row, Rows};
 use crate::db::StoreError;
 
@@ -26,7 +28,11 @@ struct Key {
 }
 
 /// Checks a submit and writes its values out.
-pub(crate) fn prepare(id: ExecutionId, submit: Submit, now: Timestamp) -> Result<Prepared, SubmitError> {
+pub(crate) fn prepare(
+    id: ExecutionId,
+    submit: Submit,
+    now: Timestamp,
+) -> Result<Prepared, SubmitError> {
     let input = json(&submit.input)?;
     let bytes = u64::try_from(input.len()).unwrap_or(u64::MAX);
     if bytes > submit.limits.input_bytes {
@@ -96,7 +102,9 @@ pub(crate) fn submit(rows: &mut impl Rows, prepared: Prepared) -> Result<Submitt
         Some(execution) => Submitted { execution, duplicate: true },
         None => {
             let mut share = super::share_of(rows, &row.function.tenant)?;
-            share.admit().map_err(|full| SubmitError::QueueFull { retry_after: full.retry_after })?;
+            share
+                .admit()
+                .map_err(|full| SubmitError::QueueFull { retry_after: full.retry_after })?;
             share.queued += 1;
             rows.put_share(&share)?;
             insert(rows, &mut row, input)?;

@@ -42,7 +42,11 @@ pub(crate) fn tick(rows: &mut impl Rows, now: Timestamp, limit: usize) -> Result
 }
 
 /// Ends the leases of every worker but `survivor`.
-pub(crate) fn recover(rows: &mut impl Rows, survivor: Option<&WorkerId>, now: Timestamp) -> Result<Tick> {
+pub(crate) fn recover(
+    rows: &mut impl Rows,
+    survivor: Option<&WorkerId>,
+    now: Timestamp,
+) -> Result<Tick> {
     let mut tick = Tick::default();
     for (worker, _) in rows.workers()? {
         if Some(&worker) != survivor {

@@ -7,13 +7,28 @@ use serde_json::{Value, json};
 use super::super::rows::{AttemptRow, Row};
 
 /// Puts together what happened, oldest first.
-pub(crate) fn compose(row: &Row, attempts: &[AttemptRow], events: Vec<TimelineEvent>) -> Vec<TimelineEvent> {
-    let mut all = vec![event(row.created_at, "accepted", 0, json!({"trigger": row.trigger.as_str()}))];
+pub(crate) fn compose(
+    row: &Row,
+    attempts: &[AttemptRow],
+    events: Vec<TimelineEvent>,
+) -> Vec<TimelineEvent> {
+    let mut all =
+        vec![event(row.created_at, "accepted", 0, json!({"trigger": row.trigger.as_str()}))];
     for AttemptRow { attempt, checkpoint } in attempts {
         let number = attempt.number;
-        all.push(event(attempt.leased_at, "leased", number, json!({"worker": attempt.worker.as_str()})));
+        all.push(event(
+            attempt.leased_at,
+            "leased",
+            number,
+            json!({"worker": attempt.worker.as_str()}),
+        ));
         if let Some(at) = attempt.started_at {
-            all.push(event(at, "started", number, json!({"start": attempt.start, "start_us": attempt.usage.start_us})));
+            all.push(event(
+                at,
+                "started",
+                number,
+                json!({"start": attempt.start, "start_us": attempt.usage.start_us}),
+            ));
         }
         let Some(at) = attempt.ended_at else { continue };
         if let Some(version) = checkpoint {
@@ -23,7 +38,8 @@ pub(crate) fn compose(row: &Row, attempts: &[AttemptRow], events: Vec<TimelineEv
         all.push(event(at, "outcome", number, json!({"outcome": attempt.outcome, "code": code})));
     }
     if row.state == ExecutionState::Waiting {
-        let since = attempts.last().and_then(|last| last.attempt.ended_at).unwrap_or(row.created_at);
+        let since =
+            attempts.last().and_then(|last| last.attempt.ended_at).unwrap_or(row.created_at);
         all.push(event(since, "waiting", 0, json!({"until": row.ready_at.as_millis()})));
     }
     if let Some(at) = row.ended_at {

@@ -8,14 +8,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bulkhead_sched::share::{Share, ShareLimits};
 use bulkhead_types::{
-    Attempt, Execution, ExecutionId, ExecutionState, LeaseRef, TenantId, TimelineEvent, Timestamp, WorkerId,
+    Attempt, Execution, ExecutionId, ExecutionState, LeaseRef, TenantId, TimelineEvent, Timestamp,
+    WorkerId,
 };
 use serde_json::Value;
 
 use super::flow::{self, fire::Due};
 use super::model::{
-    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Page, RecallReason, Schedule, ScheduleKey,
-    Settled, Settlement, Submit, SubmitError, Submitted, Tick,
+    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Page, RecallReason, Schedule,
+    ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
 };
 use super::rows::{Payload, Row, Rows};
 use super::{Store, leases};
@@ -84,7 +85,12 @@ fn save(
 
 #[async_trait]
 impl Store for MemStore {
-    async fn submit(&self, id: ExecutionId, submit: Submit, now: Timestamp) -> Result<Submitted, SubmitError> {
+    async fn submit(
+        &self,
+        id: ExecutionId,
+        submit: Submit,
+        now: Timestamp,
+    ) -> Result<Submitted, SubmitError> {
         let prepared = flow::submit::prepare(id, submit, now)?;
         self.with(|rows| flow::submit::submit(rows, prepared))
     }
@@ -115,7 +121,12 @@ impl Store for MemStore {
         self.with(|rows| flow::settle::settle(rows, &lease, ended, now, random))
     }
 
-    async fn cancel(&self, tenant: TenantId, id: ExecutionId, now: Timestamp) -> Result<CancelResult, StoreError> {
+    async fn cancel(
+        &self,
+        tenant: TenantId,
+        id: ExecutionId,
+        now: Timestamp,
+    ) -> Result<CancelResult, StoreError> {
         self.with(|rows| flow::stop::cancel(rows, &tenant, &id, now))
     }
 
@@ -123,7 +134,11 @@ impl Store for MemStore {
         self.with(|rows| flow::tick::tick(rows, now, limit))
     }
 
-    async fn recover(&self, survivor: Option<WorkerId>, now: Timestamp) -> Result<Tick, StoreError> {
+    async fn recover(
+        &self,
+        survivor: Option<WorkerId>,
+        now: Timestamp,
+    ) -> Result<Tick, StoreError> {
         self.with(|rows| flow::tick::recover(rows, survivor.as_ref(), now))
     }
 
@@ -140,7 +155,11 @@ impl Store for MemStore {
         })
     }
 
-    async fn executions(&self, tenant: TenantId, filter: ExecutionFilter) -> Result<Page, StoreError> {
+    async fn executions(
+        &self,
+        tenant: TenantId,
+        filter: ExecutionFilter,
+    ) -> Result<Page, StoreError> {
         Ok(self.with(|rows| rows.page(&tenant, &filter)))
     }
 
@@ -199,10 +218,15 @@ impl Store for MemStore {
         self.with(|rows| rows.schedule(&key))
     }
 
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<(Vec<Schedule>, Option<Timestamp>), StoreError> {
+    async fn due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<(Vec<Schedule>, Option<Timestamp>), StoreError> {
         self.with(|rows| {
             let awake = rows.schedules.values().filter(|schedule| !schedule.paused);
-            let (mut due, later): (Vec<_>, Vec<_>) = awake.partition(|schedule| schedule.next_at <= now);
+            let (mut due, later): (Vec<_>, Vec<_>) =
+                awake.partition(|schedule| schedule.next_at <= now);
             due.sort_by_key(|schedule| schedule.next_at);
             due.truncate(limit);
             let next = later.iter().map(|schedule| schedule.next_at).min();

@@ -95,7 +95,10 @@ impl MemRows {
                 && filter.kind.is_none_or(|wanted| wanted == function.kind)
                 && filter.name.as_ref().is_none_or(|wanted| *wanted == function.name)
                 && filter.state.is_none_or(|wanted| wanted == row.state)
-                && filter.connection.as_ref().is_none_or(|wanted| Some(wanted) == row.connection.as_ref())
+                && filter
+                    .connection
+                    .as_ref()
+                    .is_none_or(|wanted| Some(wanted) == row.connection.as_ref())
                 && filter.since.is_none_or(|since| row.created_at >= since)
                 && filter.cursor.as_ref().is_none_or(|cursor| row.id < *cursor)
         });
@@ -103,7 +106,8 @@ impl MemRows {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next_cursor = rows.last().filter(|_| more).map(|row| row.id.clone());
-        let executions = rows.into_iter().map(|row| row.clone().into_execution(Value::Null, None)).collect();
+        let executions =
+            rows.into_iter().map(|row| row.clone().into_execution(Value::Null, None)).collect();
         Page { executions, next_cursor }
     }
 }
@@ -190,7 +194,8 @@ impl Rows for MemRows {
     }
 
     fn eligible_shares(&mut self, limit: usize) -> Result<Vec<Share>> {
-        let mut shares: Vec<Share> = self.shares.values().filter(|share| share.eligible()).cloned().collect();
+        let mut shares: Vec<Share> =
+            self.shares.values().filter(|share| share.eligible()).cloned().collect();
         shares.sort_by(|a, b| (a.vtime_us, &a.tenant).cmp(&(b.vtime_us, &b.tenant)));
         shares.truncate(limit);
         Ok(shares)
@@ -226,7 +231,13 @@ impl Rows for MemRows {
         Ok(self.idempotency.get(&(scope.to_owned(), key.to_owned())).cloned())
     }
 
-    fn put_idempotent(&mut self, scope: &str, key: &str, id: &ExecutionId, expires_at: Timestamp) -> Result<()> {
+    fn put_idempotent(
+        &mut self,
+        scope: &str,
+        key: &str,
+        id: &ExecutionId,
+        expires_at: Timestamp,
+    ) -> Result<()> {
         self.idempotency.insert((scope.to_owned(), key.to_owned()), (id.clone(), expires_at));
         Ok(())
     }

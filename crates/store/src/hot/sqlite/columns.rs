@@ -3,8 +3,9 @@
 use bulkhead_sched::settle::Counts;
 use bulkhead_sched::share::{Share, ShareLimits};
 use bulkhead_types::{
-    Attempt, ConnectionId, ErrorInfo, ExecutionId, ExecutionState, Fault, Fence, FunctionKey, FunctionKind,
-    FunctionName, IdError, IntegrationId, TenantId, Timestamp, Trigger, Usage, VersionId, WorkerId,
+    Attempt, ConnectionId, ErrorInfo, ExecutionId, ExecutionState, Fault, Fence, FunctionKey,
+    FunctionKind, FunctionName, IdError, IntegrationId, TenantId, Timestamp, Trigger, Usage,
+    VersionId, WorkerId,
 };
 use rusqlite::Row as SqlRow;
 use rusqlite::types::FromSql;
@@ -103,13 +104,18 @@ pub(super) fn attempt(row: &SqlRow<'_>) -> Result<AttemptRow> {
 }
 
 /// The columns of a share, in the order that [`share`] reads them.
-pub(super) const SHARE: &str = "tenant, weight, running_max, queued_max, vtime_us, queued, waiting, running";
+pub(super) const SHARE: &str =
+    "tenant, weight, running_max, queued_max, vtime_us, queued, waiting, running";
 
 pub(super) fn share(row: &SqlRow<'_>) -> Result<Share> {
     let mut next = Columns { row, place: 0, table: "shares" };
     Ok(Share {
         tenant: next.id(TenantId::parse)?,
-        limits: ShareLimits { weight: next.get()?, running_max: next.get()?, queued_max: next.get()? },
+        limits: ShareLimits {
+            weight: next.get()?,
+            running_max: next.get()?,
+            queued_max: next.get()?,
+        },
         vtime_us: next.get()?,
         queued: next.get()?,
         waiting: next.get()?,
@@ -164,7 +170,9 @@ impl Columns<'_> {
         let place = self.place;
         self.place += 1;
         let value = self.row.get_ref(place)?;
-        value.as_str().map_err(|error| StoreError::Corrupt { table: self.table, what: error.to_string() })
+        value
+            .as_str()
+            .map_err(|error| StoreError::Corrupt { table: self.table, what: error.to_string() })
     }
 
     fn id<T>(&mut self, parse: fn(&str) -> std::result::Result<T, IdError>) -> Result<T> {
@@ -172,7 +180,10 @@ impl Columns<'_> {
         parse(self.text()?).map_err(|error| StoreError::Corrupt { table, what: error.to_string() })
     }
 
-    fn maybe_id<T>(&mut self, parse: fn(&str) -> std::result::Result<T, IdError>) -> Result<Option<T>> {
+    fn maybe_id<T>(
+        &mut self,
+        parse: fn(&str) -> std::result::Result<T, IdError>,
+    ) -> Result<Option<T>> {
         match self.row.get_ref(self.place)? {
             rusqlite::types::ValueRef::Null => {
                 self.place += 1;
@@ -185,7 +196,8 @@ impl Columns<'_> {
     fn word<T>(&mut self, parse: fn(&str) -> Option<T>) -> Result<T> {
         let table = self.table;
         let text = self.text()?;
-        parse(text).ok_or_else(|| StoreError::Corrupt { table, what: format!("unknown word {text:?}") })
+        parse(text)
+            .ok_or_else(|| StoreError::Corrupt { table, what: format!("unknown word {text:?}") })
     }
 
     fn time(&mut self) -> Result<Timestamp> {

@@ -15,8 +15,8 @@ use rusqlite::Transaction;
 
 use super::flow::{self, dispatch::Chosen, fire::Due};
 use super::model::{
-    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Page, RecallReason, Schedule, ScheduleKey,
-    Settled, Settlement, Submit, SubmitError, Submitted, Tick,
+    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Page, RecallReason, Schedule,
+    ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
 };
 use super::rows::Rows;
 use super::{Store, leases};
@@ -49,14 +49,20 @@ impl SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn submit(&self, id: ExecutionId, submit: Submit, now: Timestamp) -> Result<Submitted, SubmitError> {
+    async fn submit(
+        &self,
+        id: ExecutionId,
+        submit: Submit,
+        now: Timestamp,
+    ) -> Result<Submitted, SubmitError> {
         let prepared = flow::submit::prepare(id, submit, now)?;
         self.write(move |rows| flow::submit::submit(rows, prepared)).await
     }
 
     async fn dispatch(&self, dispatch: Dispatch) -> Result<Dispatched, StoreError> {
         let lease = dispatch.lease;
-        let chosen: Chosen = self.write(move |rows| flow::dispatch::dispatch(rows, &dispatch)).await?;
+        let chosen: Chosen =
+            self.write(move |rows| flow::dispatch::dispatch(rows, &dispatch)).await?;
         Ok(leases(chosen, lease))
     }
 
@@ -82,7 +88,12 @@ impl Store for SqliteStore {
         self.write(move |rows| flow::settle::settle(rows, &lease, ended, now, random)).await
     }
 
-    async fn cancel(&self, tenant: TenantId, id: ExecutionId, now: Timestamp) -> Result<CancelResult, StoreError> {
+    async fn cancel(
+        &self,
+        tenant: TenantId,
+        id: ExecutionId,
+        now: Timestamp,
+    ) -> Result<CancelResult, StoreError> {
         self.write(move |rows| flow::stop::cancel(rows, &tenant, &id, now)).await
     }
 
@@ -90,7 +101,11 @@ impl Store for SqliteStore {
         self.write(move |rows| flow::tick::tick(rows, now, limit)).await
     }
 
-    async fn recover(&self, survivor: Option<WorkerId>, now: Timestamp) -> Result<Tick, StoreError> {
+    async fn recover(
+        &self,
+        survivor: Option<WorkerId>,
+        now: Timestamp,
+    ) -> Result<Tick, StoreError> {
         self.write(move |rows| flow::tick::recover(rows, survivor.as_ref(), now)).await
     }
 
@@ -102,7 +117,11 @@ impl Store for SqliteStore {
         self.db.read(move |conn| read::again(conn, &tenant, &id)).await
     }
 
-    async fn executions(&self, tenant: TenantId, filter: ExecutionFilter) -> Result<Page, StoreError> {
+    async fn executions(
+        &self,
+        tenant: TenantId,
+        filter: ExecutionFilter,
+    ) -> Result<Page, StoreError> {
         self.db.read(move |conn| read::executions(conn, &tenant, &filter)).await
     }
 
@@ -157,7 +176,11 @@ impl Store for SqliteStore {
         self.db.read(move |conn| read::schedule(conn, &key)).await
     }
 
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<(Vec<Schedule>, Option<Timestamp>), StoreError> {
+    async fn due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<(Vec<Schedule>, Option<Timestamp>), StoreError> {
         self.db.read(move |conn| read::due(conn, now, limit)).await
     }
 

@@ -14,7 +14,12 @@ use super::rows::{all, find_schedule, one, payload};
 use crate::db::from_json;
 
 fn row(conn: &Connection, id: &ExecutionId) -> Result<Option<Row>> {
-    one(conn, &format!("SELECT {EXECUTION} FROM executions WHERE id = ?"), [id.as_str()], columns::execution)
+    one(
+        conn,
+        &format!("SELECT {EXECUTION} FROM executions WHERE id = ?"),
+        [id.as_str()],
+        columns::execution,
+    )
 }
 
 fn input(conn: &Connection, row: &mut Row) -> Result<Value> {
@@ -37,13 +42,23 @@ pub(super) fn execution(conn: &Connection, id: &ExecutionId) -> Result<Option<Ex
     Ok(Some(row.into_execution(input, output)))
 }
 
-pub(super) fn again(conn: &Connection, tenant: &TenantId, id: &ExecutionId) -> Result<Option<Submit>> {
-    let Some(mut row) = row(conn, id)?.filter(|row| row.function.tenant == *tenant) else { return Ok(None) };
+pub(super) fn again(
+    conn: &Connection,
+    tenant: &TenantId,
+    id: &ExecutionId,
+) -> Result<Option<Submit>> {
+    let Some(mut row) = row(conn, id)?.filter(|row| row.function.tenant == *tenant) else {
+        return Ok(None);
+    };
     let input = input(conn, &mut row)?;
     flow::submit::again(row, input).map(Some)
 }
 
-pub(super) fn executions(conn: &Connection, tenant: &TenantId, filter: &ExecutionFilter) -> Result<Page> {
+pub(super) fn executions(
+    conn: &Connection,
+    tenant: &TenantId,
+    filter: &ExecutionFilter,
+) -> Result<Page> {
     let limit = filter.page_length();
     let mut wheres = Wheres::default();
     wheres.add("tenant = ?", Some(tenant.as_str()));
@@ -61,7 +76,9 @@ pub(super) fn executions(conn: &Connection, tenant: &TenantId, filter: &Executio
     }
     let clauses = wheres.clauses.join(" AND ");
     wheres.values.push(SqlValue::Integer(i64::try_from(limit + 1).unwrap_or(i64::MAX)));
-    let sql = format!("SELECT {EXECUTION_BRIEFLY} FROM executions WHERE {clauses} ORDER BY id DESC LIMIT ?");
+    let sql = format!(
+        "SELECT {EXECUTION_BRIEFLY} FROM executions WHERE {clauses} ORDER BY id DESC LIMIT ?"
+    );
     let mut rows = all(conn, &sql, params_from_iter(wheres.values), columns::execution)?;
     let more = rows.len() > limit;
     rows.truncate(limit);
@@ -124,7 +141,12 @@ fn event(row: &SqlRow<'_>) -> Result<TimelineEvent> {
 }
 
 pub(super) fn share(conn: &Connection, tenant: &TenantId) -> Result<Option<Share>> {
-    one(conn, &format!("SELECT {SHARE} FROM shares WHERE tenant = ?"), [tenant.as_str()], columns::share)
+    one(
+        conn,
+        &format!("SELECT {SHARE} FROM shares WHERE tenant = ?"),
+        [tenant.as_str()],
+        columns::share,
+    )
 }
 
 pub(super) fn schedule(conn: &Connection, key: &ScheduleKey) -> Result<Option<Schedule>> {
@@ -132,7 +154,9 @@ pub(super) fn schedule(conn: &Connection, key: &ScheduleKey) -> Result<Option<Sc
 }
 
 pub(super) fn schedules(conn: &Connection, tenant: &TenantId) -> Result<Vec<Schedule>> {
-    let sql = format!("SELECT {SCHEDULE} FROM schedules WHERE tenant = ? ORDER BY integration, kind, name, connection");
+    let sql = format!(
+        "SELECT {SCHEDULE} FROM schedules WHERE tenant = ? ORDER BY integration, kind, name, connection"
+    );
     all(conn, &sql, [tenant.as_str()], columns::schedule)
 }
 
@@ -142,9 +166,12 @@ pub(super) fn due(
     limit: usize,
 ) -> Result<(Vec<Schedule>, Option<Timestamp>)> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let sql = format!("SELECT {SCHEDULE} FROM schedules WHERE paused = 0 AND next_at <= ? ORDER BY next_at LIMIT ?");
+    let sql = format!(
+        "SELECT {SCHEDULE} FROM schedules WHERE paused = 0 AND next_at <= ? ORDER BY next_at LIMIT ?"
+    );
     let due = all(conn, &sql, (now.as_millis(), limit), columns::schedule)?;
-    let sql = "SELECT next_at FROM schedules WHERE paused = 0 AND next_at > ? ORDER BY next_at LIMIT 1";
+    let sql =
+        "SELECT next_at FROM schedules WHERE paused = 0 AND next_at > ? ORDER BY next_at LIMIT 1";
     let next = one(conn, sql, [now.as_millis()], |row| Ok(Timestamp::from_millis(row.get(0)?)))?;
     Ok((due, next))
 }

@@ -61,7 +61,11 @@ fn error_json(error: Option<&bulkhead_types::ErrorInfo>) -> Result<Option<String
     error.map(|error| to_json("executions", error)).transpose()
 }
 
-pub(super) fn payload(conn: &Connection, id: &ExecutionId, what: Payload) -> Result<Option<String>> {
+pub(super) fn payload(
+    conn: &Connection,
+    id: &ExecutionId,
+    what: Payload,
+) -> Result<Option<String>> {
     let sql = "SELECT body FROM payloads WHERE execution = ? AND what = ?";
     one(conn, sql, (id.as_str(), what.as_str()), |row| Ok(row.get(0)?))
 }
@@ -88,7 +92,12 @@ pub(super) fn find_schedule(conn: &Connection, key: &ScheduleKey) -> Result<Opti
 
 impl Rows for SqliteRows<'_> {
     fn execution(&mut self, id: &ExecutionId) -> Result<Option<Row>> {
-        one(self.tx, &format!("SELECT {EXECUTION} FROM executions WHERE id = ?"), [id.as_str()], columns::execution)
+        one(
+            self.tx,
+            &format!("SELECT {EXECUTION} FROM executions WHERE id = ?"),
+            [id.as_str()],
+            columns::execution,
+        )
     }
 
     fn insert(&mut self, row: &Row) -> Result<()> {
@@ -199,7 +208,9 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn running_of(&mut self, worker: &WorkerId, limit: usize) -> Result<Vec<Row>> {
-        let sql = format!("SELECT {EXECUTION} FROM executions WHERE state = 'running' AND worker = ? LIMIT ?");
+        let sql = format!(
+            "SELECT {EXECUTION} FROM executions WHERE state = 'running' AND worker = ? LIMIT ?"
+        );
         all(self.tx, &sql, (worker.as_str(), at_most(limit)), columns::execution)
     }
 
@@ -226,7 +237,12 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn share(&mut self, tenant: &TenantId) -> Result<Option<Share>> {
-        one(self.tx, &format!("SELECT {SHARE} FROM shares WHERE tenant = ?"), [tenant.as_str()], columns::share)
+        one(
+            self.tx,
+            &format!("SELECT {SHARE} FROM shares WHERE tenant = ?"),
+            [tenant.as_str()],
+            columns::share,
+        )
     }
 
     fn put_share(&mut self, share: &Share) -> Result<()> {
@@ -259,7 +275,9 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn virtual_clock(&mut self) -> Result<VirtualClock> {
-        let found = one(self.tx, "SELECT vtime_us FROM virtual_clock", [], |row| Ok(VirtualClock(row.get(0)?)))?;
+        let found = one(self.tx, "SELECT vtime_us FROM virtual_clock", [], |row| {
+            Ok(VirtualClock(row.get(0)?))
+        })?;
         Ok(found.unwrap_or_default())
     }
 
@@ -292,10 +310,18 @@ impl Rows for SqliteRows<'_> {
 
     fn idempotent(&mut self, scope: &str, key: &str) -> Result<Option<(ExecutionId, Timestamp)>> {
         let sql = "SELECT execution, expires_at FROM idempotency WHERE scope = ? AND key = ?";
-        one(self.tx, sql, (scope, key), |row| Ok((id_of(row, 0)?, Timestamp::from_millis(row.get(1)?))))
+        one(self.tx, sql, (scope, key), |row| {
+            Ok((id_of(row, 0)?, Timestamp::from_millis(row.get(1)?)))
+        })
     }
 
-    fn put_idempotent(&mut self, scope: &str, key: &str, id: &ExecutionId, expires_at: Timestamp) -> Result<()> {
+    fn put_idempotent(
+        &mut self,
+        scope: &str,
+        key: &str,
+        id: &ExecutionId,
+        expires_at: Timestamp,
+    ) -> Result<()> {
         let sql = "INSERT OR REPLACE INTO idempotency (scope, key, execution, expires_at) VALUES (?, ?, ?, ?)";
         self.execute(sql, (scope, key, id.as_str(), expires_at.as_millis()))?;
         Ok(())
@@ -309,7 +335,10 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn checkpoint_version(&mut self, scope: &str) -> Result<u64> {
-        let found = one(self.tx, "SELECT version FROM checkpoints WHERE scope = ?", [scope], |row| Ok(row.get(0)?))?;
+        let found =
+            one(self.tx, "SELECT version FROM checkpoints WHERE scope = ?", [scope], |row| {
+                Ok(row.get(0)?)
+            })?;
         Ok(found.unwrap_or(0))
     }
 
@@ -371,7 +400,9 @@ impl Rows for SqliteRows<'_> {
 
     fn put_schedule(&mut self, schedule: &Schedule) -> Result<()> {
         let (tenant, integration, kind, name, connection) = schedule_key(&schedule.key);
-        let sql = format!("INSERT OR REPLACE INTO schedules ({SCHEDULE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+        let sql = format!(
+            "INSERT OR REPLACE INTO schedules ({SCHEDULE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        );
         self.execute(
             &sql,
             params![
