@@ -6,18 +6,20 @@
 //! where the packets would go.
 //!
 //! Layout: [`Host`] reads host texts, [`class`] says what kind of address one is, [`Policy`] decides, [`Gateway`]
-//! carries out, [`GatewayConnector`] lets an HTTP client dial through it.
+//! carries out, [`HttpClient`] sends the platform's own requests through it.
 //!
 //! Invariant: this crate knows no executions, tenants' names or credentials; and nothing here dials an address
 //! that a policy did not judge.
 
 mod class;
+mod client;
 mod connector;
 mod gateway;
 mod host;
 mod policy;
 mod resolve;
 
+pub use client::{HttpClient, SendError};
 pub use class::{AddressClass, class, embedded};
 pub use connector::{ConnectRefused, GatewayConnector, HttpsGatewayConnector, https_connector};
 pub use gateway::{Family, Gateway, GatewayLimits};

@@ -1,23 +1,29 @@
 //! [`Platform`]: what it is made of, and how it is opened.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bulkhead_egress::{Gateway, Rule};
+use bulkhead_engine::Engine;
 use bulkhead_store::Db;
-use bulkhead_types::{Clock, Entropy, Version};
-use serde_json::Value;
+use bulkhead_types::{Clock, Entropy, Timestamp};
 
+use crate::blobs::Blobs;
+use crate::caches::Caches;
+use crate::children::Children;
 use crate::error::PlatformError;
+use crate::follow::Followers;
+use crate::seal::Sealer;
 
 /// What the binary decides.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct PlatformConfig {
-    /// The data directory; bundles, blobs and the key file are below it.
+    /// The data directory; bundles, source maps and the key file are below it.
     pub data: PathBuf,
     /// The operator's egress rules.
     pub egress: Vec<Rule>,
-    /// What the server listens on: denied to functions whatever the rules say.
+    /// What the server listens on: denied to functions whatever the rules say. More can be told once they are
+    /// known: [`Platform::set_listeners`].
     pub listeners: Vec<std::net::SocketAddr>,
     /// This machine's addresses ([`bulkhead_egress::local_addresses`]).
     pub addresses: Vec<std::net::IpAddr>,
@@ -25,39 +31,78 @@ pub struct PlatformConfig {
     pub public_url: String,
 }
 
-/// What an attempt needs besides its lease; same shape as the worker's.
-#[derive(Debug, Clone)]
-pub struct Prepared {
-    /// The build to run.
-    pub version: Arc<Version>,
-    /// A directory with the bundle in it as `bundle.js`.
-    pub bundle: PathBuf,
-    /// Values of the context's properties.
-    pub context: Value,
-}
-
 /// The platform. Shared behind its `Arc`.
 pub struct Platform {
     pub(crate) config: PlatformConfig,
     pub(crate) db: Db,
+    pub(crate) engine: Engine,
     pub(crate) gateway: Gateway,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) sealer: Sealer,
+    pub(crate) blobs: Blobs,
+    pub(crate) caches: Caches,
+    pub(crate) children: Children,
+    pub(crate) followers: Followers,
+    pub(crate) listeners: OnceLock<Vec<std::net::SocketAddr>>,
 }
 
 impl Platform {
-    /// Opens it: makes the directories and the key file that are missing. (The engine joins as a parameter after
-    /// `db` as soon as it is there.)
+    /// Opens it: makes the directories and the key file that are missing, and brings schedules in line with what
+    /// is live, should a server have died in between.
     ///
     /// # Errors
     /// When the data directory can't be used.
     pub async fn open(
         config: PlatformConfig,
         db: Db,
+        engine: Engine,
         gateway: Gateway,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Arc<Self>, PlatformError> {
-        Ok(Arc::new(Self { config, db, gateway, clock, entropy }))
+        let sealer = Sealer::open(&config.data.join("secret.key"), entropy.as_ref())?;
+        let blobs = Blobs::open(&config.data)?;
+        let platform = Self {
+            config,
+            db,
+            engine,
+            gateway,
+            clock,
+            entropy,
+            sealer,
+            blobs,
+            caches: Caches::default(),
+            children: Children::default(),
+            followers: Followers::default(),
+            listeners: OnceLock::new(),
+        };
+        for tenant in platform.tenants().await? {
+            platform.align_schedules(&tenant.id).await?;
+        }
+        Ok(Arc::new(platform))
+    }
+
+    /// Tells what the server listens on, once the ports are known and before any function runs; once only.
+    pub fn set_listeners(&self, listeners: Vec<std::net::SocketAddr>) {
+        if self.listeners.set(listeners).is_err() {
+            tracing::warn!("the listeners were told twice; the first word stands");
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn random_hex(&self, bytes: usize) -> String {
+        let mut random = vec![0; bytes];
+        self.entropy.fill(&mut random);
+        hex::encode(random)
+    }
+}
+
+impl std::fmt::Debug for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Platform").field("data", &self.config.data).finish_non_exhaustive()
     }
 }

@@ -23,3 +23,6 @@ pub mod records;
 mod rows;
 
 pub use db::{Db, DbOptions, Durability, StoreError};
+
+/// A connection inside [`Db::read`] or [`Db::write`], to be handed to this crate's functions.
+pub use rusqlite::Connection as Conn;

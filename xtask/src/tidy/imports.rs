@@ -55,8 +55,10 @@ const LAYERS: &[(&str, &[&str])] = &[
 const OWNERS: &[(&str, &[&str])] = &[
     ("anyhow", &["bulkhead", "xtask"]),
     ("axum", &["server", "bulkhead"]),
+    ("brotli", &["egress"]),
     ("clap", &["bulkhead", "xtask"]),
     ("croner", &["sched"]),
+    ("flate2", &["egress"]),
     ("getrandom", &["types"]),
     ("hickory-resolver", &["egress"]),
     ("hmac", &["server"]),
