@@ -115,7 +115,9 @@ fn decode(headers: &mut HeaderMap, raw: Bytes, bytes_max: usize) -> Result<Bytes
         return Ok(raw);
     }
     let decoded = match encoding.as_str() {
-        "gzip" | "x-gzip" => read_all(flate2::read::MultiGzDecoder::new(&raw[..]), bytes_max, "gzip")?,
+        "gzip" | "x-gzip" => {
+            read_all(flate2::read::MultiGzDecoder::new(&raw[..]), bytes_max, "gzip")?
+        }
         "deflate" => read_all(flate2::read::ZlibDecoder::new(&raw[..]), bytes_max, "deflate")?,
         "br" => read_all(brotli::Decompressor::new(&raw[..], 16 * 1024), bytes_max, "br")?,
         _ => return Ok(raw),
@@ -125,7 +127,11 @@ fn decode(headers: &mut HeaderMap, raw: Bytes, bytes_max: usize) -> Result<Bytes
     Ok(decoded)
 }
 
-fn read_all(reader: impl Read, bytes_max: usize, encoding: &'static str) -> Result<Bytes, SendError> {
+fn read_all(
+    reader: impl Read,
+    bytes_max: usize,
+    encoding: &'static str,
+) -> Result<Bytes, SendError> {
     let mut decoded = Vec::new();
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     reader.take(limit).read_to_end(&mut decoded).map_err(|_| SendError::Encoding(encoding))?;
@@ -163,7 +169,9 @@ fn errno_of(error: &std::io::Error) -> Option<&'static str> {
     use std::io::ErrorKind;
     match error.kind() {
         ErrorKind::ConnectionRefused => Some("ECONNREFUSED"),
-        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::UnexpectedEof => Some("ECONNRESET"),
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::UnexpectedEof => {
+            Some("ECONNRESET")
+        }
         ErrorKind::BrokenPipe => Some("EPIPE"),
         ErrorKind::TimedOut => Some("ETIMEDOUT"),
         // rustls wraps its errors as invalid data: a certificate that does not verify, above all.
@@ -174,7 +182,14 @@ fn errno_of(error: &std::io::Error) -> Option<&'static str> {
 
 fn errno(code: &str) -> &'static str {
     const KNOWN: [&str; 8] = [
-        "ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "EINVAL",
+        "ENOTFOUND",
+        "EAI_AGAIN",
+        "ECONNREFUSED",
+        "ECONNRESET",
+        "ETIMEDOUT",
+        "EHOSTUNREACH",
+        "ENETUNREACH",
+        "EINVAL",
     ];
     KNOWN.into_iter().find(|known| *known == code).unwrap_or("EIO")
 }

@@ -84,7 +84,10 @@ async fn a_response_over_its_limit_is_refused_before_and_after_decoding() {
 async fn the_reason_of_a_failure_is_named() {
     let address = server(b"HTTP/1.1 200 OK\r\n\r\n".to_vec()).await;
     let denied = get(address, false, 10).await.unwrap_err();
-    assert!(matches!(&denied, SendError::Denied { rule, .. } if rule == "default.loopback"), "{denied:?}");
+    assert!(
+        matches!(&denied, SendError::Denied { rule, .. } if rule == "default.loopback"),
+        "{denied:?}"
+    );
     let cut = server(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc".to_vec()).await;
     let cut = get(cut, true, 100).await.unwrap_err();
     assert!(matches!(cut, SendError::Unreachable { cause: "ECONNRESET", .. }), "{cut:?}");

@@ -19,8 +19,8 @@ mod host;
 mod policy;
 mod resolve;
 
-pub use client::{HttpClient, SendError};
 pub use class::{AddressClass, class, embedded};
+pub use client::{HttpClient, SendError};
 pub use connector::{ConnectRefused, GatewayConnector, HttpsGatewayConnector, https_connector};
 pub use gateway::{Family, Gateway, GatewayLimits};
 pub use host::{Host, HostError};

@@ -38,14 +38,22 @@ impl Blobs {
     }
 
     /// Keeps a bundle; returns its name. Blocks.
-    pub(crate) fn put_bundle(&self, content: &[u8], entropy: &dyn Entropy) -> Result<String, PlatformError> {
+    pub(crate) fn put_bundle(
+        &self,
+        content: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<String, PlatformError> {
         let name = digest(content);
         put(&self.bundle(&name), "bundle.js", content, entropy)?;
         Ok(name)
     }
 
     /// Keeps a source map; returns its name. Blocks.
-    pub(crate) fn put_map(&self, content: &[u8], entropy: &dyn Entropy) -> Result<String, PlatformError> {
+    pub(crate) fn put_map(
+        &self,
+        content: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<String, PlatformError> {
         let name = digest(content);
         put(&self.data.join("maps").join(&name), "bundle.js.map", content, entropy)?;
         Ok(name)
@@ -102,6 +110,10 @@ mod tests {
         assert_eq!(std::fs::read(place.join("bundle.js")).unwrap(), b"module.exports = 1");
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&place), mode(&place.join("bundle.js"))), (0o755, 0o644));
-        assert_eq!(std::fs::read_dir(dir.path().join("bundles")).unwrap().count(), 1, "nothing half-done is left");
+        assert_eq!(
+            std::fs::read_dir(dir.path().join("bundles")).unwrap().count(),
+            1,
+            "nothing half-done is left"
+        );
     }
 }

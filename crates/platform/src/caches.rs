@@ -54,7 +54,10 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
     /// The entry, if it was made under `generation`.
     pub(crate) fn get(&self, key: &K, generation: u64) -> Option<V> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries.get(key).filter(|(made_under, _)| *made_under == generation).map(|(_, value)| value.clone())
+        entries
+            .get(key)
+            .filter(|(made_under, _)| *made_under == generation)
+            .map(|(_, value)| value.clone())
     }
 
     pub(crate) fn put(&self, key: K, generation: u64, value: V) {

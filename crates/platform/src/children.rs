@@ -41,11 +41,18 @@ impl Children {
             return Err(format!("actions may call one another {DEPTH_MAX} deep"));
         }
         if node.children >= AT_ONCE_MAX {
-            return Err(format!("an execution may have {AT_ONCE_MAX} actions under way at the same time"));
+            return Err(format!(
+                "an execution may have {AT_ONCE_MAX} actions under way at the same time"
+            ));
         }
         known.entry(parent.clone()).or_default().children += 1;
         drop(known);
-        Ok(Permit { children: self.clone(), parent: parent.clone(), child: None, depth: node.depth + 1 })
+        Ok(Permit {
+            children: self.clone(),
+            parent: parent.clone(),
+            child: None,
+            depth: node.depth + 1,
+        })
     }
 }
 

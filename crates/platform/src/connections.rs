@@ -1,6 +1,5 @@
 //! Integrations, connections, metadata.
 
-use bulkhead_egress::HostPattern;
 use bulkhead_store::catalog::{self, ConnectionRow, IntegrationRow};
 use bulkhead_types::{ConnectionId, IntegrationId, TenantId};
 use serde::{Deserialize, Serialize};
@@ -8,7 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::error::PlatformError;
 use crate::model::{
-    AuthMode, Connection, ConnectionPage, Credentials, Integration, IntegrationSettings, WebhookSettings,
+    AuthMode, AuthSettings, Connection, ConnectionPage, Credentials, Integration,
+    IntegrationSettings, WebhookSettings,
 };
 use crate::platform::Platform;
 use crate::text::{from_text, to_text};
@@ -30,9 +30,7 @@ struct SettingsText {
     provider: String,
     display_name: String,
     base_url: Option<String>,
-    auth: AuthMode,
-    #[serde(default)]
-    credential_hosts: Vec<HostPattern>,
+    auth: AuthSettings,
     webhook: WebhookSettings,
 }
 
@@ -64,11 +62,11 @@ impl Platform {
             display_name: or_id(settings.display_name),
             base_url: settings.base_url,
             auth: settings.auth,
-            credential_hosts: settings.credential_hosts,
             webhook,
         };
         let purpose = webhook_purpose(tenant, integration);
-        let seal = |secret: String| self.sealer.seal(&purpose, secret.as_bytes(), self.entropy.as_ref());
+        let seal =
+            |secret: String| self.sealer.seal(&purpose, secret.as_bytes(), self.entropy.as_ref());
         let row = IntegrationRow {
             id: integration.clone(),
             settings: to_text(&text)?,
@@ -102,7 +100,8 @@ impl Platform {
         let (of, id) = (tenant.clone(), integration.clone());
         let row = self.db.read(move |db| catalog::integration(db, &of, &id)).await?;
         let Some(mut row) = row else {
-            let message = format!("tenant {tenant} has no integration {integration}; make it first");
+            let message =
+                format!("tenant {tenant} has no integration {integration}; make it first");
             return Err(PlatformError::not_found("integration_not_found", message));
         };
         let purpose = webhook_purpose(tenant, integration);
@@ -161,7 +160,8 @@ impl Platform {
         metadata: Value,
     ) -> Result<Connection, PlatformError> {
         let settings = self.integration(tenant, integration).await?.settings;
-        let sealed = self.seal_credentials(tenant, integration, connection, &settings.auth, &credentials)?;
+        let sealed =
+            self.seal_credentials(tenant, integration, connection, &settings.auth, &credentials)?;
         let metadata = metadata_text(&metadata)?;
         let now = self.now();
         let row = ConnectionRow {
@@ -195,7 +195,9 @@ impl Platform {
         let found = self.connection(tenant, integration, connection).await?;
         let integration = found.integration;
         let auth = self.integration(tenant, &integration).await?.settings.auth;
-        let seal = |given: Credentials| self.seal_credentials(tenant, &integration, connection, &auth, &given);
+        let seal = |given: Credentials| {
+            self.seal_credentials(tenant, &integration, connection, &auth, &given)
+        };
         let sealed = credentials.map(seal).transpose()?;
         if let Some(patch) = metadata {
             self.change_metadata(tenant, &integration, connection, patch, true).await?;
@@ -203,7 +205,9 @@ impl Platform {
         if let Some(sealed) = sealed {
             let (of, id, now) = (tenant.clone(), connection.clone(), self.now());
             let to = integration.clone();
-            let work = move |tx: &_| catalog::update_connection(tx, &of, (&to, &id), Some(&sealed), None, now);
+            let work = move |tx: &_| {
+                catalog::update_connection(tx, &of, (&to, &id), Some(&sealed), None, now)
+            };
             self.db.write(move |tx| work(tx)).await?;
         }
         self.connection(tenant, Some(&integration), connection).await
@@ -232,11 +236,14 @@ impl Platform {
         let work = move |db: &_| catalog::connections_matching(db, &of, to.as_ref(), &id, 2);
         let mut rows = self.db.read(move |db| work(db)).await?;
         if rows.len() > 1 {
-            let message = format!("more than one integration has a connection {connection}; name the integration");
+            let message = format!(
+                "more than one integration has a connection {connection}; name the integration"
+            );
             return Err(PlatformError::invalid("invalid_query", message));
         }
         rows.pop().ok_or_else(|| {
-            let of = integration.map(|integration| format!(" of {integration}")).unwrap_or_default();
+            let of =
+                integration.map(|integration| format!(" of {integration}")).unwrap_or_default();
             let message = format!("there is no connection {connection}{of}");
             PlatformError::not_found("connection_not_found", message)
         })
@@ -270,7 +277,12 @@ impl Platform {
         let limit = limit.clamp(1, PAGE_LENGTH_MAX);
         // A `/` is in no id, so it parts the two halves of a cursor.
         let after = match cursor.map(|cursor| cursor.split_once('/')) {
-            Some(None) => return Err(PlatformError::invalid("invalid_cursor", "this is no cursor of connections")),
+            Some(None) => {
+                return Err(PlatformError::invalid(
+                    "invalid_cursor",
+                    "this is no cursor of connections",
+                ));
+            }
             Some(Some((integration, id))) => Some((integration.to_owned(), id.to_owned())),
             None => None,
         };
@@ -278,12 +290,14 @@ impl Platform {
         let rows = self
             .db
             .read(move |db| {
-                let after = after.as_ref().map(|(integration, id)| (integration.as_str(), id.as_str()));
+                let after =
+                    after.as_ref().map(|(integration, id)| (integration.as_str(), id.as_str()));
                 catalog::connections(db, &of, to.as_ref(), after, limit + 1)
             })
             .await?;
         let more = rows.len() > limit;
-        let connections = rows.into_iter().take(limit).map(connection_of).collect::<Result<Vec<_>, _>>()?;
+        let connections =
+            rows.into_iter().take(limit).map(connection_of).collect::<Result<Vec<_>, _>>()?;
         let last = connections.last().filter(|_| more);
         let next_cursor = last.map(|last| format!("{}/{}", last.integration, last.id));
         Ok(ConnectionPage { connections, next_cursor })
@@ -346,14 +360,16 @@ impl Platform {
         merge: bool,
     ) -> Result<Value, PlatformError> {
         let given = metadata_object(metadata)?;
-        let (of, to, id, now) = (tenant.clone(), integration.clone(), connection.clone(), self.now());
+        let (of, to, id, now) =
+            (tenant.clone(), integration.clone(), connection.clone(), self.now());
         self.db
             .write(move |tx| {
                 let Some(row) = catalog::connection(tx, &of, &to, &id)? else {
                     let message = format!("there is no connection {id} of {to}");
                     return Err(PlatformError::not_found("connection_not_found", message));
                 };
-                let mut changed = if merge { from_text("connections", &row.metadata)? } else { Map::new() };
+                let mut changed =
+                    if merge { from_text("connections", &row.metadata)? } else { Map::new() };
                 changed.extend(given);
                 let changed = Value::Object(changed);
                 let text = metadata_text(&changed)?;
@@ -368,10 +384,10 @@ impl Platform {
         tenant: &TenantId,
         integration: &IntegrationId,
         connection: &ConnectionId,
-        auth: &AuthMode,
+        auth: &AuthSettings,
         credentials: &Credentials,
     ) -> Result<Vec<u8>, PlatformError> {
-        if let Some(missing) = credentials.missing(auth) {
+        if let Some(missing) = credentials.missing(&auth.mode) {
             let message = format!("the integration's auth mode needs credentials.{missing}");
             return Err(PlatformError::invalid("invalid_body", message));
         }
@@ -385,7 +401,11 @@ impl Platform {
     }
 }
 
-fn credentials_purpose(tenant: &TenantId, integration: &IntegrationId, connection: &ConnectionId) -> String {
+fn credentials_purpose(
+    tenant: &TenantId,
+    integration: &IntegrationId,
+    connection: &ConnectionId,
+) -> String {
     format!("credentials/{tenant}/{integration}/{connection}")
 }
 
@@ -400,7 +420,6 @@ fn integration_of(row: IntegrationRow) -> Result<Integration, PlatformError> {
         display_name: text.display_name,
         base_url: text.base_url,
         auth: text.auth,
-        credential_hosts: text.credential_hosts,
         webhook: text.webhook,
     };
     let has_webhook_secret = row.webhook_secret.is_some();
@@ -434,16 +453,17 @@ fn metadata_text(metadata: &Value) -> Result<String, PlatformError> {
 fn check_settings(settings: &IntegrationSettings) -> Result<(), PlatformError> {
     let invalid = |message: &str| Err(PlatformError::invalid("invalid_body", message));
     if let Some(base_url) = &settings.base_url {
-        let url = url::Url::parse(base_url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let url =
+            url::Url::parse(base_url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let Some(url) = url else { return invalid("base_url has to be an http or https URL") };
         if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
             return invalid("base_url may have neither user info nor a fragment");
         }
     }
-    if let AuthMode::ApiKey { header: None, query: None, .. } = &settings.auth {
+    if let AuthMode::ApiKey { header: None, query: None, .. } = &settings.auth.mode {
         return invalid("auth mode api_key needs the name of a header or of a query parameter");
     }
-    if let AuthMode::ApiKey { header: Some(name), .. } = &settings.auth
+    if let AuthMode::ApiKey { header: Some(name), .. } = &settings.auth.mode
         && http::HeaderName::try_from(name.as_str()).is_err()
     {
         return invalid("auth.header is no header name");
@@ -453,4 +473,3 @@ fn check_settings(settings: &IntegrationSettings) -> Result<(), PlatformError> {
     }
     Ok(())
 }
-

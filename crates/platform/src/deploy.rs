@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bulkhead_engine::Frequency;
 use bulkhead_store::catalog::{self, DeploymentRow, LiveRow};
 use bulkhead_store::{Conn, StoreError};
-use bulkhead_types::{DeploymentId, FunctionKey, FunctionKind, FunctionSpec, TenantId, Timestamp, Version, VersionId};
+use bulkhead_types::{
+    DeploymentId, FunctionKey, FunctionKind, FunctionSpec, TenantId, Timestamp, Version, VersionId,
+};
 
 use crate::blobs::{Blobs, digest};
 use crate::diff::{diff, removed};
@@ -43,7 +45,11 @@ impl Platform {
     /// # Errors
     /// `invalid_spec`; `deployment_destructive`, with the changes as payload, when functions would be removed and
     /// that was not allowed; `tenant_not_found`; when the store or the disk fails.
-    pub async fn deploy(&self, tenant: &TenantId, request: DeployRequest) -> Result<Deployment, PlatformError> {
+    pub async fn deploy(
+        &self,
+        tenant: &TenantId,
+        request: DeployRequest,
+    ) -> Result<Deployment, PlatformError> {
         self.tenant(tenant).await?;
         let DeployRequest { functions, dry_run, allow_destructive, partial } = request;
         check(&functions)?;
@@ -61,7 +67,11 @@ impl Platform {
     ///
     /// # Errors
     /// `deployment_not_found`; when the store fails.
-    pub async fn rollback(&self, tenant: &TenantId, to: &DeploymentId) -> Result<Deployment, PlatformError> {
+    pub async fn rollback(
+        &self,
+        tenant: &TenantId,
+        to: &DeploymentId,
+    ) -> Result<Deployment, PlatformError> {
         let (step, to) = (self.step(tenant, false, true), to.clone());
         self.take(step, move |tx, tenant| {
             let Some(rows) = catalog::deployed(tx, tenant, &to)? else {
@@ -105,7 +115,8 @@ impl Platform {
     /// When the store fails.
     pub async fn deployments(&self, tenant: &TenantId) -> Result<Vec<Deployment>, PlatformError> {
         let tenant = tenant.clone();
-        let rows = self.db.read(move |db| catalog::deployments(db, &tenant, DEPLOYMENTS_LISTED)).await?;
+        let rows =
+            self.db.read(move |db| catalog::deployments(db, &tenant, DEPLOYMENTS_LISTED)).await?;
         let shown = |row: DeploymentRow| {
             let changes = from_text("deployments", &row.changes)?;
             Ok(Deployment { id: Some(row.id), created_at: row.created_at, changes })
@@ -135,7 +146,10 @@ impl Platform {
     ///
     /// # Errors
     /// `function_not_found`; when the store fails.
-    pub async fn live_version(&self, function: &FunctionKey) -> Result<Arc<Version>, PlatformError> {
+    pub async fn live_version(
+        &self,
+        function: &FunctionKey,
+    ) -> Result<Arc<Version>, PlatformError> {
         let generation = self.caches.generation();
         if let Some(version) = self.caches.live.get(function, generation) {
             return Ok(version);
@@ -144,7 +158,8 @@ impl Platform {
         let id = self.db.read(move |db| catalog::live_one(db, &key)).await?;
         let Some(id) = id else {
             let FunctionKey { integration, kind, name, .. } = function;
-            let message = format!("no live {} {name} of {integration}: deploy it first", kind.as_str());
+            let message =
+                format!("no live {} {name} of {integration}: deploy it first", kind.as_str());
             return Err(PlatformError::not_found("function_not_found", message));
         };
         let version = self.version(&function.tenant, &id).await?;
@@ -156,7 +171,11 @@ impl Platform {
     ///
     /// # Errors
     /// `version_not_found`; when the store fails.
-    pub async fn version(&self, tenant: &TenantId, id: &VersionId) -> Result<Arc<Version>, PlatformError> {
+    pub async fn version(
+        &self,
+        tenant: &TenantId,
+        id: &VersionId,
+    ) -> Result<Arc<Version>, PlatformError> {
         let key = (tenant.clone(), id.clone());
         if let Some(version) = self.caches.versions.get(&key, 0) {
             return Ok(version);
@@ -164,7 +183,10 @@ impl Platform {
         let (tenant, id) = key.clone();
         let found = self.db.read(move |db| catalog::version(db, &tenant, &id)).await?;
         let Some(version) = found.map(Arc::new) else {
-            return Err(PlatformError::not_found("version_not_found", format!("there is no version {}", key.1)));
+            return Err(PlatformError::not_found(
+                "version_not_found",
+                format!("there is no version {}", key.1),
+            ));
         };
         self.caches.versions.put(key, 0, Arc::clone(&version));
         Ok(version)
@@ -178,7 +200,8 @@ impl Platform {
         functions: Vec<FunctionUpload>,
         dry_run: bool,
     ) -> Result<Vec<Version>, PlatformError> {
-        let (tenant, blobs, entropy) = (tenant.clone(), self.blobs.clone(), Arc::clone(&self.entropy));
+        let (tenant, blobs, entropy) =
+            (tenant.clone(), self.blobs.clone(), Arc::clone(&self.entropy));
         let work = move || {
             let keep = |upload: &FunctionUpload| keep_files(&blobs, upload, entropy.as_ref());
             let versions = functions.iter().map(|upload| {
@@ -209,7 +232,8 @@ fn version_of(tenant: &TenantId, upload: &FunctionUpload) -> Result<Version, Pla
     let bundle = digest(&upload.bundle);
     let source_map = upload.source_map.as_deref().map(digest);
     let id = digest(format!("{bundle}\n{}", to_text(&upload.spec)?).as_bytes());
-    let id = VersionId::parse(&id).map_err(|error| StoreError::Corrupt { table: "versions", what: error.to_string() })?;
+    let id = VersionId::parse(&id)
+        .map_err(|error| StoreError::Corrupt { table: "versions", what: error.to_string() })?;
     Ok(Version { id, tenant: tenant.clone(), spec: upload.spec.clone(), bundle, source_map })
 }
 
@@ -228,13 +252,21 @@ fn load(db: &Conn, tenant: &TenantId, rows: Vec<LiveRow>) -> Result<Live, Platfo
     Ok(live)
 }
 
-fn carry_out(tx: &Conn, step: &Step, before: &Live, after: &Live) -> Result<Vec<Change>, PlatformError> {
+fn carry_out(
+    tx: &Conn,
+    step: &Step,
+    before: &Live,
+    after: &Live,
+) -> Result<Vec<Change>, PlatformError> {
     let changes = diff(before, after);
     let Some(id) = &step.id else { return Ok(changes) };
     if !step.allow_destructive && removed(&changes) > 0 {
         return Err(PlatformError::Conflict {
             code: "deployment_destructive",
-            message: format!("{} live functions would be removed; allow that, or deploy partially", removed(&changes)),
+            message: format!(
+                "{} live functions would be removed; allow that, or deploy partially",
+                removed(&changes)
+            ),
             payload: serde_json::to_value(&changes).ok(),
         });
     }
@@ -267,7 +299,9 @@ fn check(functions: &[FunctionUpload]) -> Result<(), PlatformError> {
             return invalid(format!("{place}: a bundle has 1 to {BUNDLE_BYTES_MAX} bytes"));
         }
         if source_map.as_ref().is_some_and(|map| map.len() > SOURCE_MAP_BYTES_MAX) {
-            return invalid(format!("{place}: a source map has at most {SOURCE_MAP_BYTES_MAX} bytes"));
+            return invalid(format!(
+                "{place}: a source map has at most {SOURCE_MAP_BYTES_MAX} bytes"
+            ));
         }
         if let Err(why) = check_spec(spec) {
             return invalid(format!("{place}: {why}"));
@@ -284,7 +318,11 @@ fn check_spec(spec: &FunctionSpec) -> Result<(), String> {
         Frequency::parse(frequency).map_err(|error| error.to_string())?;
     }
     let limits = &spec.limits;
-    if limits.time_ms == 0 || limits.memory_mib == 0 || limits.input_bytes == 0 || limits.output_bytes == 0 {
+    if limits.time_ms == 0
+        || limits.memory_mib == 0
+        || limits.input_bytes == 0
+        || limits.output_bytes == 0
+    {
         return Err("limits of zero leave nothing to run in".to_owned());
     }
     if spec.kind != FunctionKind::Sync && !spec.models.is_empty() {

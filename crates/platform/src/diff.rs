@@ -18,7 +18,8 @@ pub(crate) fn diff(before: &Live, after: &Live) -> Vec<Change> {
             Some(_) => {}
         }
     }
-    changes.sort_by(|a, b| (&a.integration, a.kind, &a.name).cmp(&(&b.integration, b.kind, &b.name)));
+    changes
+        .sort_by(|a, b| (&a.integration, a.kind, &a.name).cmp(&(&b.integration, b.kind, &b.name)));
     changes
 }
 
@@ -37,9 +38,11 @@ fn details(old: &Version, new: &Version) -> Vec<String> {
     if old.bundle != new.bundle {
         details.push("bundle".to_owned());
     }
-    let (FunctionSpec { frequency: was, .. }, FunctionSpec { frequency: is, .. }) = (&old.spec, &new.spec);
+    let (FunctionSpec { frequency: was, .. }, FunctionSpec { frequency: is, .. }) =
+        (&old.spec, &new.spec);
     if was != is {
-        let shown = |frequency: &Option<String>| frequency.clone().unwrap_or_else(|| "never".to_owned());
+        let shown =
+            |frequency: &Option<String>| frequency.clone().unwrap_or_else(|| "never".to_owned());
         details.push(format!("frequency: {} → {}", shown(was), shown(is)));
     }
     for (what, same) in [

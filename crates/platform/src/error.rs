@@ -1,5 +1,6 @@
 //! Why the platform could not do what a caller asked.
 
+use bulkhead_engine::EngineError;
 use bulkhead_store::StoreError;
 use bulkhead_types::{Fault, Retry};
 use serde_json::Value;
@@ -58,6 +59,9 @@ pub enum PlatformError {
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
+    /// The engine refused.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
 }
 
 impl PlatformError {
@@ -72,6 +76,7 @@ impl PlatformError {
             Self::NotSupported(_) => "not_supported",
             Self::Io { .. } | Self::Unsealable => "internal",
             Self::Store(error) => error.code(),
+            Self::Engine(error) => error.code(),
         }
     }
 
@@ -80,6 +85,7 @@ impl PlatformError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Io { .. } | Self::Unsealable | Self::Store(_) => Fault::Platform,
+            Self::Engine(error) => error.fault(),
             _ => Fault::Caller,
         }
     }
@@ -89,6 +95,7 @@ impl PlatformError {
     pub fn retry(&self) -> Retry {
         match self {
             Self::Store(error) => error.retry(),
+            Self::Engine(error) => error.retry(),
             _ => Retry::Never,
         }
     }

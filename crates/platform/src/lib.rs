@@ -7,16 +7,31 @@
 //! Invariant: credentials leave this crate in two ways only: on requests that the proxy sends to the integration's
 //! own API, and as the answer to `connection.get` for versions that declare secrets.
 
+mod blobs;
+mod caches;
+mod children;
+mod connections;
+mod deploy;
+mod diff;
+mod egress;
 mod error;
+mod follow;
+mod logs;
 mod model;
 mod platform;
+mod records;
+mod run;
+mod seal;
 mod skeleton;
+mod syncs;
+mod tenants;
+mod text;
 
 pub use error::PlatformError;
 pub use model::{
-    Accepted, ActionCall, AuthMode, Change, ChangeKind, Connection, ConnectionPage, Credentials,
-    DeployRequest, Deployment, FunctionInfo, FunctionUpload, Integration, IntegrationSettings,
-    KeyInfo, LogEntry, LogPage, NewKey, RecordPage, RecordQuery, SyncStatus, Tenant,
-    TenantSettings, WebhookDelivery, WebhookMatch, WebhookSettings,
+    Accepted, ActionCall, AuthMode, AuthSettings, Change, ChangeKind, Connection, ConnectionPage,
+    Credentials, DeployRequest, Deployment, FunctionInfo, FunctionUpload, Integration,
+    IntegrationSettings, KeyInfo, LogEntry, LogPage, NewKey, RecordPage, RecordQuery, SyncStatus,
+    Tenant, TenantSettings, WebhookDelivery, WebhookMatch, WebhookSettings,
 };
 pub use platform::{Platform, PlatformConfig, Prepared};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bulkhead_egress::Rule;
+use bulkhead_egress::{HostPattern, Rule};
 use bulkhead_types::{
     ConnectionId, DeploymentId, ExecutionId, FunctionKind, FunctionName, FunctionSpec,
     IntegrationId, TenantId, Timestamp, Version, VersionId,
@@ -123,7 +123,7 @@ pub struct FunctionInfo {
 
 /// How an integration's API wants to be told who asks. Credentials are the connection's; this says where they go.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(tag = "mode", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "mode", rename_all = "snake_case")]
 pub enum AuthMode {
     /// Nothing is added.
     #[default]
@@ -148,6 +148,17 @@ pub enum AuthMode {
     Headers,
 }
 
+/// How credentials are added to requests, and where they may go.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AuthSettings {
+    /// How.
+    #[serde(flatten)]
+    pub mode: AuthMode,
+    /// Hosts that get credentials besides that of `base_url`, such as `*.googleapis.com`; over TLS only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostPattern>,
+}
+
 /// One end user's credentials, shaped by the integration's [`AuthMode`]. Not printable by mistake.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -167,6 +178,21 @@ pub struct Credentials {
     /// For [`AuthMode::Headers`].
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+}
+
+impl Credentials {
+    /// The field that `auth` needs and these credentials lack.
+    #[must_use]
+    pub fn missing(&self, auth: &AuthMode) -> Option<&'static str> {
+        match auth {
+            AuthMode::Bearer if self.token.is_none() => Some("token"),
+            AuthMode::Basic if self.username.is_none() => Some("username"),
+            AuthMode::Basic if self.password.is_none() => Some("password"),
+            AuthMode::ApiKey { .. } if self.api_key.is_none() => Some("api_key"),
+            AuthMode::Headers if self.headers.is_empty() => Some("headers"),
+            _ => None,
+        }
+    }
 }
 
 impl std::fmt::Debug for Credentials {
@@ -230,8 +256,8 @@ pub struct IntegrationSettings {
     pub display_name: String,
     /// Where the proxy sends relative endpoints, such as `https://api.github.com`.
     pub base_url: Option<String>,
-    /// How credentials are added.
-    pub auth: AuthMode,
+    /// How credentials are added, and where they may go.
+    pub auth: AuthSettings,
     /// How webhooks are received. A `secret` of `None` keeps the one there is.
     pub webhook: WebhookSettings,
 }

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use bulkhead_egress::{Gateway, Rule};
 use bulkhead_engine::Engine;
 use bulkhead_store::Db;
-use bulkhead_types::{Clock, Entropy, Timestamp};
+use bulkhead_types::{Clock, Entropy, Timestamp, Version};
+use serde_json::Value;
 
 use crate::blobs::Blobs;
 use crate::caches::Caches;
@@ -29,6 +30,17 @@ pub struct PlatformConfig {
     pub addresses: Vec<std::net::IpAddr>,
     /// Where callers reach the server, such as `https://bulkhead.example.com`; for webhook URLs.
     pub public_url: String,
+}
+
+/// What an attempt needs besides its lease; same shape as the worker's.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The build to run.
+    pub version: Arc<Version>,
+    /// A directory with the bundle in it as `bundle.js`.
+    pub bundle: PathBuf,
+    /// Values of the context's properties.
+    pub context: Value,
 }
 
 /// The platform. Shared behind its `Arc`.

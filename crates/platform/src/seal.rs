@@ -31,14 +31,21 @@ impl Sealer {
             }
             Err(error) => return Err(failed(error)),
         };
-        let wrong = || failed(std::io::Error::new(ErrorKind::InvalidData, "the key file must have 32 bytes"));
+        let wrong = || {
+            failed(std::io::Error::new(ErrorKind::InvalidData, "the key file must have 32 bytes"))
+        };
         let key = UnboundKey::new(&AES_256_GCM, &bytes).map_err(|_| wrong())?;
         Ok(Self { key: LessSafeKey::new(key) })
     }
 
     /// Seals `plain` for `purpose`, such as `connection/acme/github/42`. The nonce is random: at 96 bits and one
     /// key, far more values than a database holds can be sealed before two nonces are likely to be the same.
-    pub(crate) fn seal(&self, purpose: &str, plain: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>, PlatformError> {
+    pub(crate) fn seal(
+        &self,
+        purpose: &str,
+        plain: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, PlatformError> {
         let mut nonce = [0; NONCE_LEN];
         entropy.fill(&mut nonce);
         let mut sealed = plain.to_vec();
@@ -50,10 +57,16 @@ impl Sealer {
     }
 
     /// Opens what [`Self::seal`] sealed for the same purpose.
-    pub(crate) fn open_sealed(&self, purpose: &str, sealed: &[u8]) -> Result<Vec<u8>, PlatformError> {
+    pub(crate) fn open_sealed(
+        &self,
+        purpose: &str,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, PlatformError> {
         let unsealable = PlatformError::Unsealable;
         let Some((&FORMAT, rest)) = sealed.split_first() else { return Err(unsealable) };
-        let Some((nonce, cipher)) = rest.split_first_chunk::<NONCE_LEN>() else { return Err(unsealable) };
+        let Some((nonce, cipher)) = rest.split_first_chunk::<NONCE_LEN>() else {
+            return Err(unsealable);
+        };
         let mut plain = cipher.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let opened = self.key.open_in_place(nonce, Aad::from(purpose.as_bytes()), &mut plain);
@@ -66,7 +79,8 @@ impl Sealer {
 fn create(path: &Path, entropy: &dyn Entropy) -> std::io::Result<Vec<u8>> {
     let mut key = vec![0; KEY_BYTES];
     entropy.fill(&mut key);
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(&key)?;
     // Without the key nothing sealed opens again: it has to be on disk before the first value is.
     file.sync_all()?;
@@ -89,7 +103,11 @@ mod tests {
         let sealer = Sealer::open(&path, &SystemEntropy).unwrap();
         let sealed = sealer.seal("a", b"hunter2", &SystemEntropy).unwrap();
         assert!(!sealed.windows(7).any(|part| part == b"hunter2"));
-        assert_ne!(sealed, sealer.seal("a", b"hunter2", &SystemEntropy).unwrap(), "a new nonce each time");
+        assert_ne!(
+            sealed,
+            sealer.seal("a", b"hunter2", &SystemEntropy).unwrap(),
+            "a new nonce each time"
+        );
         let again = Sealer::open(&path, &SystemEntropy).unwrap();
         assert_eq!(again.open_sealed("a", &sealed).unwrap(), b"hunter2");
         assert!(again.open_sealed("b", &sealed).is_err());

@@ -37,7 +37,11 @@ impl Platform {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn put_tenant(&self, tenant: &TenantId, settings: TenantSettings) -> Result<Tenant, PlatformError> {
+    pub async fn put_tenant(
+        &self,
+        tenant: &TenantId,
+        settings: TenantSettings,
+    ) -> Result<Tenant, PlatformError> {
         let text = SettingsText { display_name: settings.display_name, egress: settings.egress };
         let settings = crate::text::to_text(&text)?;
         let row = TenantRow { id: tenant.clone(), settings, created_at: self.now() };
@@ -70,10 +74,17 @@ impl Platform {
     ///
     /// # Errors
     /// `tenant_not_found`; when the store fails.
-    pub async fn create_key(&self, tenant: &TenantId, label: &str) -> Result<NewKey, PlatformError> {
+    pub async fn create_key(
+        &self,
+        tenant: &TenantId,
+        label: &str,
+    ) -> Result<NewKey, PlatformError> {
         self.tenant(tenant).await?;
         if label.chars().count() > LABEL_LENGTH_MAX {
-            return Err(PlatformError::invalid("invalid_body", "a key's label has at most 200 characters"));
+            return Err(PlatformError::invalid(
+                "invalid_body",
+                "a key's label has at most 200 characters",
+            ));
         }
         let secret = format!("{SECRET_PREFIX}{}", self.random_hex(32));
         let id = format!("key_{}", self.random_hex(8));
@@ -91,7 +102,8 @@ impl Platform {
         self.tenant(tenant).await?;
         let tenant = tenant.clone();
         let rows = self.db.read(move |db| catalog::keys(db, &tenant)).await?;
-        let info = |row: KeyRow| KeyInfo { id: row.id, label: row.label, created_at: row.created_at };
+        let info =
+            |row: KeyRow| KeyInfo { id: row.id, label: row.label, created_at: row.created_at };
         Ok(rows.into_iter().map(info).collect())
     }
 
@@ -106,7 +118,10 @@ impl Platform {
         if removed {
             return Ok(());
         }
-        Err(PlatformError::not_found("key_not_found", format!("tenant {tenant} has no key {key:?}")))
+        Err(PlatformError::not_found(
+            "key_not_found",
+            format!("tenant {tenant} has no key {key:?}"),
+        ))
     }
 
     /// Whose key this is; `None` when it is nobody's. From memory after the first time.
@@ -134,10 +149,18 @@ impl Platform {
     ///
     /// # Errors
     /// `invalid_body`, `tenant_not_found`; when the store fails.
-    pub async fn set_variable(&self, tenant: &TenantId, name: &str, value: &str) -> Result<(), PlatformError> {
+    pub async fn set_variable(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        value: &str,
+    ) -> Result<(), PlatformError> {
         let safe = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || name.len() > 128 || !name.chars().all(safe) {
-            return Err(PlatformError::invalid("invalid_body", "a variable's name has 1 to 128 of A-Z a-z 0-9 _"));
+            return Err(PlatformError::invalid(
+                "invalid_body",
+                "a variable's name has 1 to 128 of A-Z a-z 0-9 _",
+            ));
         }
         if value.len() > VARIABLE_BYTES_MAX {
             let message = format!("a variable has at most {VARIABLE_BYTES_MAX} bytes");
@@ -158,7 +181,11 @@ impl Platform {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn remove_variable(&self, tenant: &TenantId, name: &str) -> Result<(), PlatformError> {
+    pub async fn remove_variable(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+    ) -> Result<(), PlatformError> {
         let (tenant, name) = (tenant.clone(), name.to_owned());
         Ok(self.db.write(move |tx| catalog::remove_variable(tx, &tenant, &name)).await?)
     }
@@ -167,7 +194,10 @@ impl Platform {
     ///
     /// # Errors
     /// `tenant_not_found`; when the store fails or a value does not open.
-    pub async fn variables(&self, tenant: &TenantId) -> Result<Vec<(String, String)>, PlatformError> {
+    pub async fn variables(
+        &self,
+        tenant: &TenantId,
+    ) -> Result<Vec<(String, String)>, PlatformError> {
         self.tenant(tenant).await?;
         let of = tenant.clone();
         let rows = self.db.read(move |db| catalog::variables(db, &of)).await?;

@@ -3,7 +3,7 @@
 //! Written under the attempt's fencing number and compare-and-set by version. A version never goes back, so that
 //! "did it move during this attempt" is one comparison; a cleared checkpoint keeps its version and loses its body.
 
-use bulkhead_types::{Fault, LeaseRef, Retry, Timestamp};
+use bulkhead_types::{ConnectionId, Fault, FunctionKey, LeaseRef, Retry, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::db::StoreError;
@@ -124,6 +124,26 @@ pub fn clear(
     now: Timestamp,
 ) -> Result<u64, CheckpointError> {
     put(tx, lease, expected, None, now)
+}
+
+/// The key of a sync's checkpoint, which its executions for one connection share.
+#[must_use]
+pub fn sync_scope(sync: &FunctionKey, connection: Option<&ConnectionId>) -> String {
+    let FunctionKey { tenant, integration, kind, name } = sync;
+    let connection = connection.map_or("", ConnectionId::as_str);
+    format!("{tenant}/{integration}/{}/{name}/{connection}", kind.as_str())
+}
+
+/// Clears the checkpoint under `scope` whoever wrote it, for a sync that is to begin from the beginning. An attempt
+/// that runs meanwhile is refused its next save, since the version moves.
+///
+/// # Errors
+/// When the database fails.
+pub fn reset(tx: &Connection, scope: &str, now: Timestamp) -> Result<(), StoreError> {
+    let sql = "UPDATE checkpoints SET body = NULL, version = version + 1, updated_at = ?2
+               WHERE scope = ?1 AND body IS NOT NULL";
+    tx.prepare_cached(sql)?.execute(params![scope, now.as_millis()])?;
+    Ok(())
 }
 
 pub(crate) fn put(

@@ -67,7 +67,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hyper-rustls", &["client", "egress"]),
     ("hyper-util", &["client", "egress", "server"]),
     ("ipnet", &["config", "egress"]),
-    ("jiff", &["sched", "server"]),
+    ("jiff", &["platform", "sched", "server"]),
     ("landlock", &["guest", "wall-process"]),
     ("libc", &["guest", "wall-process", "fork", "bulkhead"]),
     ("napi-sys", &["fork"]),

@@ -4,6 +4,7 @@
 mod connections;
 mod deployments;
 mod integrations;
+mod syncs;
 mod tenants;
 
 pub use connections::{
@@ -17,6 +18,7 @@ pub use deployments::{
 pub use integrations::{
     IntegrationRow, integration, integrations, put_integration, remove_integration,
 };
+pub use syncs::{frequencies, put_frequency, remove_frequencies_of};
 pub use tenants::{
     KeyRow, TenantRow, insert_key, key_owner, keys, put_tenant, put_variable, remove_key,
     remove_variable, tenant, tenants, variables,

@@ -62,7 +62,7 @@ pub(super) fn stream(db: &Connection, key: &StreamKey) -> Result<Option<i64>, St
 }
 
 /// Records that changed after `cursor`, in the order of their changes: at most `limit`, and at most about
-/// `bytes_max` of bodies, but at least one if there is one.
+/// `bytes_max` of bodies, but at least one if there is one; and whether there are more.
 ///
 /// # Errors
 /// When the database refuses.
@@ -73,8 +73,8 @@ pub fn since(
     filter: &Filter,
     limit: usize,
     bytes_max: usize,
-) -> Result<Vec<RecordRow>, StoreError> {
-    let Some(stream) = stream(db, key)? else { return Ok(Vec::new()) };
+) -> Result<(Vec<RecordRow>, bool), StoreError> {
+    let Some(stream) = stream(db, key)? else { return Ok((Vec::new(), false)) };
     let sql = format!(
         "{COLUMNS} WHERE stream = ?1 AND cursor > ?2 AND modified_at > ?3
          AND (?4 = '[]' OR action IN (SELECT value FROM json_each(?4))) ORDER BY cursor LIMIT ?5"
@@ -82,18 +82,18 @@ pub fn since(
     let actions = crate::db::to_json("records", &filter.actions)?;
     let modified_after = filter.modified_after.map_or(i64::MIN, Timestamp::as_millis);
     let mut statement = db.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![stream, cursor, modified_after, actions, limit])?;
+    let mut rows = statement.query(params![stream, cursor, modified_after, actions, limit + 1])?;
     let mut page = Vec::new();
     let mut bytes = 0_usize;
     while let Some(row) = rows.next()? {
         let record = record_row(row)?;
         bytes = bytes.saturating_add(record.body.len());
-        if bytes > bytes_max && !page.is_empty() {
-            break;
+        if page.len() == limit || (bytes > bytes_max && !page.is_empty()) {
+            return Ok((page, true));
         }
         page.push(record);
     }
-    Ok(page)
+    Ok((page, false))
 }
 
 /// The records with these ids that are there; deleted ones too.

@@ -33,7 +33,7 @@ fn ids(pairs: &[&str]) -> Vec<String> {
 
 /// The stream as text: `id action cursor body`, in cursor order.
 fn shown(db: &Connection, after: i64) -> Vec<String> {
-    let rows = since(db, &key(), after, &Filter::default(), 100, usize::MAX).unwrap();
+    let rows = since(db, &key(), after, &Filter::default(), 100, usize::MAX).unwrap().0;
     let show = |row: &RecordRow| format!("{} {} {} {}", row.id, row.action, row.cursor, row.body);
     rows.iter().map(show).collect()
 }
@@ -189,15 +189,21 @@ async fn pages_are_bounded_by_count_and_by_bytes() {
         let run = open_run(tx, &key(), "sync", &exe("e1"), false).unwrap();
         let many: Vec<_> = (0..10).map(|i| (format!("{i}"), json!("x".repeat(98)))).collect();
         save(tx, &run, &many, at(1)).unwrap();
-        let page =
-            |limit, bytes| since(tx, &key(), 0, &Filter::default(), limit, bytes).unwrap().len();
-        assert_eq!((page(4, usize::MAX), page(100, 250), page(100, 1)), (4, 2, 1));
+        let page = |limit, bytes| {
+            let (rows, more) = since(tx, &key(), 0, &Filter::default(), limit, bytes).unwrap();
+            (rows.len(), more)
+        };
+        assert_eq!(
+            (page(4, usize::MAX), page(100, 250), page(100, 1)),
+            ((4, true), (2, true), (1, true))
+        );
+        assert_eq!(page(10, usize::MAX), (10, false));
         let only = Filter { actions: vec!["deleted".into()], modified_after: None };
-        assert!(since(tx, &key(), 0, &only, 100, usize::MAX).unwrap().is_empty());
+        assert!(since(tx, &key(), 0, &only, 100, usize::MAX).unwrap().0.is_empty());
         delete(tx, &run, &ids(&["3"]), at(2)).unwrap();
-        assert_eq!(since(tx, &key(), 0, &only, 100, usize::MAX).unwrap()[0].id, "3");
+        assert_eq!(since(tx, &key(), 0, &only, 100, usize::MAX).unwrap().0[0].id, "3");
         let late = Filter { modified_after: Some(at(1)), ..Filter::default() };
-        assert_eq!(since(tx, &key(), 0, &late, 100, usize::MAX).unwrap().len(), 1);
+        assert_eq!(since(tx, &key(), 0, &late, 100, usize::MAX).unwrap().0.len(), 1);
         assert_eq!(remove_sync_records(tx, &key(), 4).unwrap(), 4);
         let (tenant, integration) = (key().tenant, key().integration);
         assert_eq!(
@@ -206,7 +212,7 @@ async fn pages_are_bounded_by_count_and_by_bytes() {
         );
         // The cursor goes on where it was.
         save(tx, &run, &many[..1], at(3)).unwrap();
-        assert_eq!(since(tx, &key(), 0, &Filter::default(), 1, 1).unwrap()[0].cursor, 12);
+        assert_eq!(since(tx, &key(), 0, &Filter::default(), 1, 1).unwrap().0[0].cursor, 12);
     })
     .await;
 }
