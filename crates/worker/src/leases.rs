@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bulkhead_types::{Lease, LeaseRef, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::runner::Stop;
 use crate::source::{Recall, RecallReason};
@@ -23,6 +23,8 @@ struct Held {
 #[derive(Default)]
 pub(crate) struct Leases {
     held: Mutex<HashMap<LeaseRef, Held>>,
+    /// There is one more: it may want to be renewed sooner than those before.
+    more: Notify,
 }
 
 impl Leases {
@@ -36,6 +38,7 @@ impl Leases {
         let life = lease.expires_at.since(lease.leased_at);
         let held = Held { stop, life, expires_at: lease.expires_at };
         self.lock().insert(lease.lease.clone(), held);
+        self.more.notify_one();
         stopped
     }
 
@@ -48,7 +51,12 @@ impl Leases {
         self.lock().keys().cloned().collect()
     }
 
-    /// How long until the next renewal.
+    /// Returns when another lease is held since the last time.
+    pub(crate) async fn more(&self) {
+        self.more.notified().await;
+    }
+
+    /// How long after a renewal the next is due.
     pub(crate) fn renew_in(&self, configured: Duration) -> Duration {
         let shortest = self.lock().values().map(|held| held.life / RENEW_PART).min();
         shortest.map_or(configured, |part| part.min(configured)).max(Duration::from_millis(10))

@@ -119,8 +119,17 @@ impl Worker {
     /// Renews all leases in one go, again and again.
     async fn renew(&self) {
         let clock = self.runner.clock();
+        let monotonic = self.runner.monotonic();
+        let mut last_us = monotonic.micros();
         loop {
-            tokio::time::sleep(self.leases.renew_in(self.config.renew_every)).await;
+            let since = Duration::from_micros(monotonic.micros().saturating_sub(last_us));
+            let due = self.leases.renew_in(self.config.renew_every).saturating_sub(since);
+            tokio::select! {
+                () = tokio::time::sleep(due) => {},
+                // Counted from the last renewal still: leases that keep coming do not put it off.
+                () = self.leases.more() => continue,
+            }
+            last_us = monotonic.micros();
             let held = self.leases.refs();
             if held.is_empty() {
                 continue;

@@ -40,6 +40,8 @@ struct State {
     waiting: VecDeque<Waiting>,
     forking: usize,
     building: bool,
+    /// How many wait for sandboxes to be parked.
+    warming: usize,
     target: Target,
     superseded: bool,
     closed: bool,
@@ -74,6 +76,7 @@ impl Entry {
             waiting: VecDeque::new(),
             forking: 0,
             building: false,
+            warming: 0,
             target: Target::new(config.parked_min, config.parked_max, 0),
             superseded: false,
             closed: false,
@@ -140,6 +143,7 @@ impl Entry {
         };
         self.lock().backoff.succeeded();
         let sandbox = self.fork(&home)?.ready(self.fork_wait).await.map_err(not_started)?;
+        self.count_sandbox();
         let _home = InUse::new(home);
         Ok(Taken { sandbox, kind: StartKind::Cold, _home })
     }
@@ -149,9 +153,7 @@ impl Entry {
         if self.private {
             return Ok(());
         }
-        let Taken { sandbox, _home: in_use, .. } = self.take().await?;
-        let home = in_use.release();
-        self.offer(sandbox, home, false);
+        let _warming = self.begin_warming();
         loop {
             let changed = self.changed.notified();
             {
@@ -163,6 +165,15 @@ impl Entry {
             }
             changed.await;
         }
+    }
+
+    /// As long as what is returned lives, a compartment is built although no attempt waits.
+    fn begin_warming(self: &Arc<Self>) -> Warming {
+        let mut state = self.lock();
+        state.used_us = self.now_us();
+        state.warming += 1;
+        self.supply(&mut state);
+        Warming(Arc::clone(self))
     }
 
     /// Another version or other limits took over: what is parked here goes, nothing is parked any more.
@@ -246,12 +257,16 @@ impl Entry {
             .map_err(|broken| not_started(Gone::Broken(broken)))
     }
 
+    fn count_sandbox(&self) {
+        if let Some(pool) = self.pool.upgrade() {
+            Stats::count(&pool.stats.sandboxes_made);
+        }
+    }
+
     async fn await_fork(self: Arc<Self>, forking: Forking, home: Arc<Home>) {
         match forking.ready(self.fork_wait).await {
             Ok(sandbox) => {
-                if let Some(pool) = self.pool.upgrade() {
-                    Stats::count(&pool.stats.sandboxes_made);
-                }
+                self.count_sandbox();
                 home.fork_succeeded();
                 self.offer(sandbox, home, true);
             }
@@ -352,6 +367,14 @@ impl Entry {
     }
 }
 
+struct Warming(Arc<Entry>);
+
+impl Drop for Warming {
+    fn drop(&mut self) {
+        self.0.lock().warming -= 1;
+    }
+}
+
 impl State {
     fn pop_parked(&mut self) -> Option<Parked> {
         while let Some(parked) = self.parked.pop_front() {
@@ -386,6 +409,7 @@ impl State {
             compartments: self.homes.len(),
             compartments_max,
             building: self.building,
+            warming: self.warming > 0,
         }
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct View {
     pub(super) compartments_max: usize,
     /// Whether one is being built.
     pub(super) building: bool,
+    /// Whether somebody wants sandboxes parked before there is an attempt.
+    pub(super) warming: bool,
 }
 
 /// What to do.
@@ -37,7 +39,8 @@ pub(super) struct Plan {
     pub(super) build: bool,
 }
 
-/// Serves attempts that wait first; refills only when none does; builds only for attempts that no slot is left for.
+/// Serves attempts that wait first; refills only when none does; builds only for attempts that no slot is
+/// left for, and to warm up.
 pub(super) fn plan(view: View) -> Plan {
     let unserved = view.waiting.saturating_sub(view.forking);
     let forks = if view.waiting > 0 {
@@ -46,8 +49,8 @@ pub(super) fn plan(view: View) -> Plan {
         let missing = view.target.saturating_sub(view.parked + view.forking);
         missing.min(view.free_slots).min(REFILLS_AT_ONCE.saturating_sub(view.forking))
     };
-    let build =
-        unserved > view.free_slots && !view.building && view.compartments < view.compartments_max;
+    let wanted = unserved > view.free_slots || (view.warming && view.compartments == 0);
+    let build = wanted && !view.building && view.compartments < view.compartments_max;
     Plan { forks, build }
 }
 
@@ -99,6 +102,7 @@ mod tests {
         compartments: 1,
         compartments_max: 2,
         building: false,
+        warming: false,
     };
 
     fn check(view: View, forks: usize, build: bool) {
@@ -121,6 +125,8 @@ mod tests {
         let cold = View { parked: 0, free_slots: 0, compartments: 0, ..QUIET };
         check(cold, 0, false);
         check(View { waiting: 1, ..cold }, 0, true);
+        check(View { warming: true, ..cold }, 0, true);
+        check(View { warming: true, parked: 0, ..QUIET }, 2, false);
         check(View { waiting: 1, building: true, ..cold }, 0, false);
         let burst = View { parked: 0, waiting: 15, ..QUIET };
         check(burst, 10, true);
