@@ -1,4 +1,5 @@
-//! What time alone brings about: dead leases, waits that are over, start-by deadlines, due schedules.
+//! What time alone brings about: dead leases, waits that are over, start-by deadlines, due schedules,
+//! old history.
 //!
 //! Each loop looks at state, does what is due, and sleeps until the next moment the store knows of or until
 //! somebody says that it may be sooner. Doing it twice does nothing more, so recovery after a crash is one more
@@ -17,6 +18,9 @@ use crate::{Engine, EngineError, RecallReason, Resolve};
 
 /// Executions moved in one transaction; more follow in the next.
 const TICK_SIZE: usize = 256;
+
+/// Executions looked at, and forgotten if they are old, in one transaction.
+const FORGOTTEN_AT_ONCE: usize = 200;
 
 /// The longest sleep: the wall clock may have been set while we slept.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
@@ -39,9 +43,12 @@ impl Engine {
             let resolve = Arc::clone(&resolve);
             async move { engine.fire_due(resolve.as_ref()).await }
         });
+        // History has no hurry: it is looked at when the longest sleep is over.
+        let unhurried = Notify::new();
+        let history = every_moment(&unhurried, self, |engine| engine.forget_old());
         tokio::select! {
             () = shutdown => {}
-            () = async { tokio::join!(leases, schedules); } => {}
+            () = async { tokio::join!(leases, schedules, history); } => {}
         }
     }
 
@@ -58,6 +65,22 @@ impl Engine {
                 return Ok(tick.next_at);
             }
         }
+    }
+
+    /// Forgets executions older than [`crate::EngineOptions::retention`]. Returns `None`: there is no next moment
+    /// to wait for.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn forget_old(&self) -> Result<Option<Timestamp>, EngineError> {
+        let now = self.inner.clock.now();
+        let retention = i64::try_from(self.inner.options.retention.as_millis()).unwrap_or(i64::MAX);
+        let before = Timestamp::from_millis(now.as_millis().saturating_sub(retention));
+        let mut cursor = Some(0);
+        while let Some(after) = cursor {
+            cursor = self.inner.store.forget(before, after, FORGOTTEN_AT_ONCE).await?.cursor;
+        }
+        Ok(None)
     }
 
     /// Ends at once the leases of workers that are known to be dead: all but `survivor`. For a server that is alone

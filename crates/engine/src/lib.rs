@@ -69,11 +69,17 @@ pub struct EngineOptions {
     pub lease: Duration,
     /// How long [`Engine::lease`] waits before it answers that there is nothing.
     pub lease_wait: Duration,
+    /// How long executions are kept after they were accepted, once they are final.
+    pub retention: Duration,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { lease: bulkhead_sched::lease::LEASE, lease_wait: Duration::from_secs(30) }
+        Self {
+            lease: bulkhead_sched::lease::LEASE,
+            lease_wait: Duration::from_secs(30),
+            retention: Duration::from_secs(30 * 24 * 60 * 60),
+        }
     }
 }
 

@@ -58,25 +58,22 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Frequency`], which says what to write instead; when the store fails.
     pub async fn put_schedule(&self, spec: ScheduleSpec) -> Result<Schedule, EngineError> {
-        let existing = self.inner.store.schedule(spec.key.clone()).await?;
-        if let Some(existing) = &existing
-            && existing.frequency == spec.frequency
-        {
-            return Ok(existing.clone());
-        }
         let now = self.inner.clock.now();
         let next_at = next_after(&spec.frequency, now, now)?;
         let schedule = Schedule {
             key: spec.key,
             frequency: spec.frequency,
             anchor: now,
-            paused: existing.as_ref().map_or(spec.paused, |existing| existing.paused),
-            next_at: if spec.first_at_once && existing.is_none() { now } else { next_at },
-            last_at: existing.as_ref().and_then(|existing| existing.last_at),
-            last_execution: existing.and_then(|existing| existing.last_execution),
+            paused: spec.paused,
+            next_at,
+            last_at: None,
+            last_execution: None,
             last_error: None,
         };
-        self.keep(schedule).await
+        let first_at = spec.first_at_once.then_some(now);
+        let schedule = self.inner.store.put_schedule(schedule, first_at).await?;
+        self.inner.schedules.notify_one();
+        Ok(schedule)
     }
 
     /// Lets a schedule rest. What runs already goes on.
@@ -84,8 +81,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::ScheduleNotFound`]; when the store fails.
     pub async fn pause(&self, key: &ScheduleKey) -> Result<Schedule, EngineError> {
-        let schedule = self.find(key).await?;
-        self.keep(Schedule { paused: true, ..schedule }).await
+        self.set_paused(key, true).await
     }
 
     /// Wakes a schedule: what it missed is made up for once, at once.
@@ -93,8 +89,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::ScheduleNotFound`]; when the store fails.
     pub async fn resume(&self, key: &ScheduleKey) -> Result<Schedule, EngineError> {
-        let schedule = self.find(key).await?;
-        self.keep(Schedule { paused: false, ..schedule }).await
+        self.set_paused(key, false).await
     }
 
     /// Runs a schedule's function now, besides its frequency, paused or not. Joins the live execution if there is
@@ -181,14 +176,10 @@ impl Engine {
         Ok(())
     }
 
-    async fn find(&self, key: &ScheduleKey) -> Result<Schedule, EngineError> {
-        self.inner.store.schedule(key.clone()).await?.ok_or(EngineError::ScheduleNotFound)
-    }
-
-    async fn keep(&self, schedule: Schedule) -> Result<Schedule, EngineError> {
-        self.inner.store.put_schedule(schedule.clone()).await?;
+    async fn set_paused(&self, key: &ScheduleKey, paused: bool) -> Result<Schedule, EngineError> {
+        let schedule = self.inner.store.pause_schedule(key.clone(), paused).await?;
         self.inner.schedules.notify_one();
-        Ok(schedule)
+        schedule.ok_or(EngineError::ScheduleNotFound)
     }
 }
 

@@ -230,6 +230,25 @@ async fn a_restart_takes_its_executions_back_at_once() {
     assert_eq!(f.engine.lease(&new, 1).await.unwrap().remove(0).attempt, 2);
 }
 
+#[tokio::test]
+async fn old_history_is_forgotten_and_what_still_goes_on_is_not() {
+    let f = fixture();
+    let (old, running) = (f.submit().await, f.submit().await);
+    let leases = f.engine.lease(&f.worker, 2).await.unwrap();
+    let lease = leases.iter().find(|lease| lease.lease.execution == old).unwrap();
+    f.settle(lease, Outcome::Completed(Value::Null)).await;
+    f.clock.advance(EngineOptions::default().retention);
+    let young = f.submit().await;
+    f.engine.forget_old().await.unwrap();
+    assert!(f.engine.execution(&tenant(), &old).await.unwrap().is_some(), "not a moment too early");
+    f.clock.advance(Duration::from_millis(1));
+    f.engine.forget_old().await.unwrap();
+    assert!(f.engine.execution(&tenant(), &old).await.unwrap().is_none());
+    for kept in [running, young] {
+        assert!(f.engine.execution(&tenant(), &kept).await.unwrap().is_some());
+    }
+}
+
 struct Deployed(Result<Live, String>);
 
 #[async_trait::async_trait]

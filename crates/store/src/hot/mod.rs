@@ -27,8 +27,8 @@ use bulkhead_types::{
 use crate::checkpoints::{Checkpoint, CheckpointError};
 use crate::db::{StoreError, from_json};
 use model::{
-    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fired, Page, RecallReason, Schedule,
-    ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
+    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fired, Forgotten, Page, RecallReason,
+    Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
 };
 
 /// What the engine stands on. Time, randomness and new ids are arguments.
@@ -80,6 +80,15 @@ pub trait Store: Send + Sync + 'static {
     async fn recover(&self, survivor: Option<WorkerId>, now: Timestamp)
     -> Result<Tick, StoreError>;
 
+    /// Forgets executions that were created before `before` and are final, with all that they left but records:
+    /// looks at `limit` of those accepted after `cursor`. Returns how many were forgotten, and where to go on.
+    async fn forget(
+        &self,
+        before: Timestamp,
+        cursor: i64,
+        limit: usize,
+    ) -> Result<Forgotten, StoreError>;
+
     /// An execution with its input and output.
     async fn execution(&self, id: ExecutionId) -> Result<Option<Execution>, StoreError>;
 
@@ -121,8 +130,20 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<u64, CheckpointError>;
 
-    /// Makes or replaces a schedule.
-    async fn put_schedule(&self, schedule: Schedule) -> Result<(), StoreError>;
+    /// Makes a schedule, first due at `first_at` if that is given; or changes one to another frequency, which leaves
+    /// it paused if it was. One that has this frequency stays as it is. Returns it as it is then.
+    async fn put_schedule(
+        &self,
+        schedule: Schedule,
+        first_at: Option<Timestamp>,
+    ) -> Result<Schedule, StoreError>;
+
+    /// Lets a schedule rest, or wakes it. `None` when there is none.
+    async fn pause_schedule(
+        &self,
+        key: ScheduleKey,
+        paused: bool,
+    ) -> Result<Option<Schedule>, StoreError>;
 
     /// Removes a schedule; `false` when there was none.
     async fn remove_schedule(&self, key: ScheduleKey) -> Result<bool, StoreError>;

@@ -263,6 +263,15 @@ pub struct Tick {
     pub next_at: Option<Timestamp>,
 }
 
+/// What was forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten {
+    /// How many executions.
+    pub count: usize,
+    /// Where to go on; `None` when everything that is left is younger.
+    pub cursor: Option<i64>,
+}
+
 /// Which executions to list.
 #[derive(Debug, Clone, Default)]
 pub struct ExecutionFilter {

@@ -92,6 +92,15 @@ pub(crate) struct Running {
     pub(crate) cancel_asked: bool,
 }
 
+/// What forgetting reads of an execution.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Aged {
+    pub(crate) seq: i64,
+    pub(crate) id: ExecutionId,
+    pub(crate) created_at: Timestamp,
+    pub(crate) state: ExecutionState,
+}
+
 pub(crate) type Result<T> = std::result::Result<T, StoreError>;
 
 /// The row operations. Lists are in the order that their names say, and at most `limit` long.
@@ -135,6 +144,11 @@ pub(crate) trait Rows {
         expires_at: Timestamp,
     ) -> Result<()>;
     fn purge_idempotent(&mut self, now: Timestamp, limit: usize) -> Result<()>;
+
+    /// Executions in the order that they were accepted in, after `cursor`.
+    fn oldest_after(&mut self, cursor: i64, limit: usize) -> Result<Vec<Aged>>;
+    /// Removes an execution and all that hangs on it.
+    fn remove(&mut self, id: &ExecutionId) -> Result<()>;
 
     fn checkpoint_version(&mut self, scope: &str) -> Result<u64>;
     fn remove_checkpoint(&mut self, scope: &str) -> Result<()>;

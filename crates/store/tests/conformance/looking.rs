@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bulkhead_store::hot::model::{ExecutionFilter, TIMELINE_EVENTS_MAX};
+use bulkhead_store::hot::model::{ExecutionFilter, Forgotten, TIMELINE_EVENTS_MAX};
 use bulkhead_types::{
     ConnectionId, ExecutionId, ExecutionState, FunctionKind, FunctionName, Outcome, TimelineEvent,
 };
@@ -113,5 +113,29 @@ crate::cases! {
         world.store.append_event(nobody.clone(), event).await.unwrap();
         assert_eq!(world.store.timeline(nobody.clone()).await.unwrap(), []);
         assert_eq!(world.store.execution(nobody).await.unwrap(), None);
+    }
+
+    async fn what_is_old_and_final_is_forgotten_with_all_it_left(world: World) {
+        let mut asked = action("acme");
+        asked.input = json!("x".repeat(100_000));
+        let old = world.submit(asked).await;
+        let lease = world.lease_one().await.lease;
+        let event = TimelineEvent { at: world.now(), what: "denied".to_owned(), attempt: 1, detail: null() };
+        world.store.append_event(old.clone(), event).await.unwrap();
+        world.settle(&lease, done()).await;
+        let live = world.submit(action("acme")).await;
+        world.pass(Duration::from_secs(1));
+        let before = world.now();
+        let young = world.submit(action("acme")).await;
+        let lease = world.lease(2).await.into_iter().find(|lease| lease.lease.execution == young).unwrap();
+        world.settle(&lease.lease, done()).await;
+
+        let first = world.store.forget(before, 0, 2).await.unwrap();
+        assert_eq!(first.count, 1);
+        let rest = world.store.forget(before, first.cursor.unwrap(), 2).await.unwrap();
+        assert_eq!(rest, Forgotten { count: 0, cursor: None });
+        assert_eq!(ids(&world, ExecutionFilter::default()).await, [young, live]);
+        assert_eq!(world.store.attempts(old.clone()).await.unwrap(), []);
+        assert_eq!(world.store.timeline(old).await.unwrap(), []);
     }
 }

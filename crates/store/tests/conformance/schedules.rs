@@ -39,7 +39,7 @@ async fn due(world: &World) -> Vec<Schedule> {
 crate::cases! {
     async fn a_schedule_is_kept_as_it_is(world: World) {
         let put = schedule(&world);
-        world.store.put_schedule(put.clone()).await.unwrap();
+        world.store.put_schedule(put.clone(), None).await.unwrap();
         assert_eq!(world.store.schedule(key()).await.unwrap(), Some(put.clone()));
         assert_eq!(world.store.schedules(tenant("acme")).await.unwrap(), [put]);
         assert_eq!(world.store.schedules(tenant("globex")).await.unwrap(), []);
@@ -51,7 +51,7 @@ crate::cases! {
     }
 
     async fn a_schedule_fires_once_when_it_is_due(world: World) {
-        world.store.put_schedule(schedule(&world)).await.unwrap();
+        world.store.put_schedule(schedule(&world), None).await.unwrap();
         let (none, next) = world.store.due(world.now(), 10).await.unwrap();
         assert!(none.is_empty());
         world.pass(Duration::from_secs(60));
@@ -72,7 +72,7 @@ crate::cases! {
     async fn a_sync_that_still_runs_is_joined(world: World) {
         let running = world.submit(sync("acme")).await;
         let lease = world.lease_one().await.lease;
-        world.store.put_schedule(schedule(&world)).await.unwrap();
+        world.store.put_schedule(schedule(&world), None).await.unwrap();
         world.pass(Duration::from_secs(60));
         let found = due(&world).await.remove(0);
         let fired = world.store.fire(fire(&world, &found)).await.unwrap();
@@ -83,7 +83,8 @@ crate::cases! {
     }
 
     async fn a_schedule_that_rests_is_never_due(world: World) {
-        world.store.put_schedule(Schedule { paused: true, ..schedule(&world) }).await.unwrap();
+        world.store.put_schedule(schedule(&world), None).await.unwrap();
+        assert!(world.store.pause_schedule(key(), true).await.unwrap().unwrap().paused);
         world.pass(Duration::from_secs(600));
         let (found, next) = world.store.due(world.now(), 10).await.unwrap();
         assert!(found.is_empty() && next.is_none());
@@ -92,7 +93,7 @@ crate::cases! {
     }
 
     async fn what_can_not_run_is_skipped_with_the_reason_and_due_again(world: World) {
-        world.store.put_schedule(schedule(&world)).await.unwrap();
+        world.store.put_schedule(schedule(&world), None).await.unwrap();
         let none = ShareLimits { queued_max: 0, ..ShareLimits::default() };
         world.store.set_share(tenant("acme"), none).await.unwrap();
         for why in ["not deployed", "queue is full"] {
@@ -108,5 +109,21 @@ crate::cases! {
             assert!(kept.last_error.unwrap().contains(why));
         }
         assert_eq!(world.counts("acme").await, "0/0/0");
+    }
+
+    async fn putting_it_again_changes_nothing_but_its_frequency(world: World) {
+        let first = schedule(&world);
+        let first_at = world.now().after(Duration::from_secs(1));
+        let made = world.store.put_schedule(first.clone(), Some(first_at)).await.unwrap();
+        assert_eq!(made, Schedule { next_at: first_at, ..first.clone() });
+        world.store.pause_schedule(key(), true).await.unwrap();
+        world.pass(Duration::from_secs(5));
+        let same = world.store.put_schedule(schedule(&world), Some(world.now())).await.unwrap();
+        assert_eq!(same, Schedule { paused: true, ..made });
+        let other = Schedule { frequency: "every 2m".to_owned(), ..schedule(&world) };
+        let changed = world.store.put_schedule(other.clone(), Some(world.now())).await.unwrap();
+        assert_eq!(changed, Schedule { paused: true, ..other });
+        let nobody = ScheduleKey { connection: None, ..key() };
+        assert_eq!(world.store.pause_schedule(nobody, true).await.unwrap(), None);
     }
 }

@@ -1,6 +1,6 @@
-//! A due schedule fires.
+//! Schedules: made, paused, fired.
 
-use super::super::model::{Fire, Fired, ScheduleKey, SubmitError, Submitted};
+use super::super::model::{Fire, Fired, Schedule, ScheduleKey, SubmitError, Submitted};
 use super::super::rows::{Result, Rows};
 use super::submit::{self, Prepared};
 use bulkhead_types::Timestamp;
@@ -51,4 +51,37 @@ pub(crate) fn fire(rows: &mut impl Rows, due: Due) -> Result<Option<Fired>> {
     }
     rows.put_schedule(&schedule)?;
     Ok(Some(fired))
+}
+
+/// Makes a schedule or changes its frequency. Reads and writes in one step, so that a firing in between is not
+/// taken back.
+pub(crate) fn put(
+    rows: &mut impl Rows,
+    new: Schedule,
+    first_at: Option<Timestamp>,
+) -> Result<Schedule> {
+    let schedule = match rows.schedule(&new.key)? {
+        Some(existing) if existing.frequency == new.frequency => return Ok(existing),
+        Some(existing) => Schedule {
+            paused: existing.paused,
+            last_at: existing.last_at,
+            last_execution: existing.last_execution,
+            ..new
+        },
+        None => Schedule { next_at: first_at.unwrap_or(new.next_at), ..new },
+    };
+    rows.put_schedule(&schedule)?;
+    Ok(schedule)
+}
+
+/// Lets a schedule rest, or wakes it.
+pub(crate) fn pause(
+    rows: &mut impl Rows,
+    key: &ScheduleKey,
+    paused: bool,
+) -> Result<Option<Schedule>> {
+    let Some(mut schedule) = rows.schedule(key)? else { return Ok(None) };
+    schedule.paused = paused;
+    rows.put_schedule(&schedule)?;
+    Ok(Some(schedule))
 }

@@ -3,7 +3,7 @@
 use bulkhead_sched::lease;
 use bulkhead_types::{Timestamp, WorkerId};
 
-use super::super::model::Tick;
+use super::super::model::{Forgotten, Tick};
 use super::super::rows::{Result, Rows};
 use super::{dispatch, queue, settle, share_of};
 
@@ -55,6 +55,29 @@ pub(crate) fn recover(
     }
     tick.next_at = rows.next_moment()?;
     Ok(tick)
+}
+
+/// Forgets what is old and final. What is old and still goes on is passed over.
+pub(crate) fn forget(
+    rows: &mut impl Rows,
+    before: Timestamp,
+    cursor: i64,
+    limit: usize,
+) -> Result<Forgotten> {
+    let oldest = rows.oldest_after(cursor, limit)?;
+    let full = oldest.len() == limit;
+    let mut forgotten = Forgotten { count: 0, cursor: None };
+    for execution in oldest {
+        if execution.created_at >= before {
+            return Ok(Forgotten { cursor: None, ..forgotten });
+        }
+        if execution.state.is_final() {
+            rows.remove(&execution.id)?;
+            forgotten.count += 1;
+        }
+        forgotten.cursor = full.then_some(execution.seq);
+    }
+    Ok(forgotten)
 }
 
 /// Ends up to `limit` leases of a dead worker; forgets the worker with the last of them. Returns how many.

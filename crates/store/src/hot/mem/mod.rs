@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use super::flow::{self, fire::Due};
 use super::model::{
-    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Page, RecallReason, Schedule,
-    ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
+    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Forgotten, Page,
+    RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
 };
 use super::rows::{Payload, Row, Rows};
 use super::{Store, leases};
@@ -142,6 +142,15 @@ impl Store for MemStore {
         self.with(|rows| flow::tick::recover(rows, survivor.as_ref(), now))
     }
 
+    async fn forget(
+        &self,
+        before: Timestamp,
+        cursor: i64,
+        limit: usize,
+    ) -> Result<Forgotten, StoreError> {
+        self.with(|rows| flow::tick::forget(rows, before, cursor, limit))
+    }
+
     async fn execution(&self, id: ExecutionId) -> Result<Option<Execution>, StoreError> {
         self.with(|rows| look(rows, &id))
     }
@@ -201,8 +210,20 @@ impl Store for MemStore {
         self.with(|rows| save(rows, &lease, expected, body))
     }
 
-    async fn put_schedule(&self, schedule: Schedule) -> Result<(), StoreError> {
-        self.with(|rows| rows.put_schedule(&schedule))
+    async fn put_schedule(
+        &self,
+        schedule: Schedule,
+        first_at: Option<Timestamp>,
+    ) -> Result<Schedule, StoreError> {
+        self.with(|rows| flow::fire::put(rows, schedule, first_at))
+    }
+
+    async fn pause_schedule(
+        &self,
+        key: ScheduleKey,
+        paused: bool,
+    ) -> Result<Option<Schedule>, StoreError> {
+        self.with(|rows| flow::fire::pause(rows, &key, paused))
     }
 
     async fn remove_schedule(&self, key: ScheduleKey) -> Result<bool, StoreError> {

@@ -7,7 +7,7 @@ use bulkhead_types::{ExecutionId, ExecutionState, TenantId, TimelineEvent, Times
 use serde_json::Value;
 
 use super::super::model::{ExecutionFilter, Page, Schedule, ScheduleKey, TIMELINE_EVENTS_MAX};
-use super::super::rows::{AttemptRow, Payload, Result, Row, Rows, Running};
+use super::super::rows::{Aged, AttemptRow, Payload, Result, Row, Rows, Running};
 use crate::checkpoints::Checkpoint;
 
 /// Everything.
@@ -244,6 +244,29 @@ impl Rows for MemRows {
 
     fn purge_idempotent(&mut self, now: Timestamp, _limit: usize) -> Result<()> {
         self.idempotency.retain(|_, (_, expires_at)| *expires_at > now);
+        Ok(())
+    }
+
+    fn oldest_after(&mut self, cursor: i64, limit: usize) -> Result<Vec<Aged>> {
+        let mut oldest: Vec<&Row> =
+            self.executions.values().filter(|row| row.seq > cursor).collect();
+        oldest.sort_by_key(|row| row.seq);
+        let aged = |row: &Row| Aged {
+            seq: row.seq,
+            id: row.id.clone(),
+            created_at: row.created_at,
+            state: row.state,
+        };
+        Ok(oldest.into_iter().take(limit).map(aged).collect())
+    }
+
+    fn remove(&mut self, id: &ExecutionId) -> Result<()> {
+        if let Some(row) = self.executions.remove(id) {
+            self.unindex(&row);
+        }
+        self.payloads.retain(|(execution, _), _| execution != id);
+        self.attempts.retain(|(execution, _), _| execution != id);
+        self.events.remove(id);
         Ok(())
     }
 

@@ -11,29 +11,34 @@ use rusqlite::Row as SqlRow;
 use rusqlite::types::FromSql;
 
 use super::super::model::{Schedule, ScheduleKey};
-use super::super::rows::{AttemptRow, Result, Row};
+use super::super::rows::{Aged, AttemptRow, Result, Row};
 use crate::db::{StoreError, from_json};
 
-/// The columns of an execution, in the order that [`execution`] reads them.
-macro_rules! columns {
-    ($($payload:literal),*) => {
+/// A statement that selects executions, in the order of columns that [`execution`] reads them.
+macro_rules! select_executions {
+    (whole, $rest:literal) => {
+        select_executions!("input, output", $rest)
+    };
+    (briefly, $rest:literal) => {
+        // Without what it was called with and what it returned: for lists.
+        select_executions!("NULL AS input, NULL AS output", $rest)
+    };
+    ($payloads:literal, $rest:literal) => {
         concat!(
-            "seq, id, tenant, integration, kind, name, version, connection, \"trigger\", retry_of, limits, retry, \
-             scope, exclusive, start_by, created_at, state, ready_at, rank, attempts, fence, worker, leased_at, \
-             charged_us, checkpoint_at_start, failures, stalls, losses, cancel_asked, started_at, ended_at, error, \
-             fault, wall_ms, cpu_us, memory_peak, start_us",
-            $(", ", $payload),*
+            "SELECT seq, id, tenant, integration, kind, name, version, connection, \"trigger\", \
+             retry_of, limits, retry, scope, exclusive, start_by, created_at, state, ready_at, rank, \
+             attempts, fence, worker, leased_at, charged_us, checkpoint_at_start, failures, stalls, \
+             losses, cancel_asked, started_at, ended_at, error, fault, wall_ms, cpu_us, memory_peak, \
+             start_us, ",
+            $payloads,
+            " FROM executions ",
+            $rest
         )
     };
 }
+pub(super) use select_executions;
 
-/// All of it.
-pub(super) const EXECUTION: &str = columns!("input", "output");
-
-/// Without what it was called with and what it returned: for lists.
-pub(super) const EXECUTION_BRIEFLY: &str = columns!("NULL AS input", "NULL AS output");
-
-/// Reads an execution from [`EXECUTION`] or [`EXECUTION_BRIEFLY`].
+/// Reads an execution.
 pub(super) fn execution(row: &SqlRow<'_>) -> Result<Row> {
     let mut next = Columns { row, place: 0, table: "executions" };
     Ok(Row {
@@ -79,6 +84,17 @@ pub(super) fn execution(row: &SqlRow<'_>) -> Result<Row> {
     })
 }
 
+/// Reads `seq, id, created_at, state` of an execution.
+pub(super) fn aged(row: &SqlRow<'_>) -> Result<Aged> {
+    let mut next = Columns { row, place: 0, table: "executions" };
+    Ok(Aged {
+        seq: next.get()?,
+        id: next.id(ExecutionId::parse)?,
+        created_at: next.time()?,
+        state: next.word(ExecutionState::parse)?,
+    })
+}
+
 /// The columns of an attempt, in the order that [`attempt`] reads them.
 pub(super) const ATTEMPT: &str = "execution, number, fence, worker, leased_at, started_at, ended_at, outcome, error, \
                                   start, checkpoint, wall_ms, cpu_us, memory_peak, start_us";
@@ -103,9 +119,17 @@ pub(super) fn attempt(row: &SqlRow<'_>) -> Result<AttemptRow> {
     Ok(AttemptRow { attempt, checkpoint })
 }
 
-/// The columns of a share, in the order that [`share`] reads them.
-pub(super) const SHARE: &str =
-    "tenant, weight, running_max, queued_max, vtime_us, queued, waiting, running";
+/// A statement that selects shares, in the order of columns that [`share`] reads them.
+macro_rules! select_shares {
+    ($rest:literal) => {
+        concat!(
+            "SELECT tenant, weight, running_max, queued_max, vtime_us, queued, waiting, running \
+             FROM shares ",
+            $rest
+        )
+    };
+}
+pub(super) use select_shares;
 
 pub(super) fn share(row: &SqlRow<'_>) -> Result<Share> {
     let mut next = Columns { row, place: 0, table: "shares" };

@@ -3,6 +3,7 @@
 mod columns;
 mod read;
 mod rows;
+mod statements;
 
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use rusqlite::Transaction;
 
 use super::flow::{self, dispatch::Chosen, fire::Due};
 use super::model::{
-    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Page, RecallReason, Schedule,
-    ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
+    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Forgotten, Page,
+    RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
 };
 use super::rows::Rows;
 use super::{Store, leases};
@@ -109,6 +110,15 @@ impl Store for SqliteStore {
         self.write(move |rows| flow::tick::recover(rows, survivor.as_ref(), now)).await
     }
 
+    async fn forget(
+        &self,
+        before: Timestamp,
+        cursor: i64,
+        limit: usize,
+    ) -> Result<Forgotten, StoreError> {
+        self.write(move |rows| flow::tick::forget(rows, before, cursor, limit)).await
+    }
+
     async fn execution(&self, id: ExecutionId) -> Result<Option<Execution>, StoreError> {
         self.db.read(move |conn| read::execution(conn, &id)).await
     }
@@ -160,8 +170,20 @@ impl Store for SqliteStore {
         self.db.write(move |tx| checkpoints::put(tx, &lease, expected, body.as_deref(), now)).await
     }
 
-    async fn put_schedule(&self, schedule: Schedule) -> Result<(), StoreError> {
-        self.write(move |rows| rows.put_schedule(&schedule)).await
+    async fn put_schedule(
+        &self,
+        schedule: Schedule,
+        first_at: Option<Timestamp>,
+    ) -> Result<Schedule, StoreError> {
+        self.write(move |rows| flow::fire::put(rows, schedule, first_at)).await
+    }
+
+    async fn pause_schedule(
+        &self,
+        key: ScheduleKey,
+        paused: bool,
+    ) -> Result<Option<Schedule>, StoreError> {
+        self.write(move |rows| flow::fire::pause(rows, &key, paused)).await
     }
 
     async fn remove_schedule(&self, key: ScheduleKey) -> Result<bool, StoreError> {

@@ -9,17 +9,13 @@ use serde_json::Value;
 use super::super::flow;
 use super::super::model::{ExecutionFilter, Page, Schedule, ScheduleKey, Submit};
 use super::super::rows::{AttemptRow, Payload, Result, Row};
-use super::columns::{self, ATTEMPT, EXECUTION, EXECUTION_BRIEFLY, SCHEDULE, SHARE};
+use super::columns::{self, ATTEMPT, SCHEDULE, select_executions};
 use super::rows::{all, find_schedule, one, payload};
+use super::statements as sql;
 use crate::db::from_json;
 
 fn row(conn: &Connection, id: &ExecutionId) -> Result<Option<Row>> {
-    one(
-        conn,
-        &format!("SELECT {EXECUTION} FROM executions WHERE id = ?"),
-        [id.as_str()],
-        columns::execution,
-    )
+    one(conn, sql::BY_ID, [id.as_str()], columns::execution)
 }
 
 fn input(conn: &Connection, row: &mut Row) -> Result<Value> {
@@ -76,9 +72,8 @@ pub(super) fn executions(
     }
     let clauses = wheres.clauses.join(" AND ");
     wheres.values.push(SqlValue::Integer(i64::try_from(limit + 1).unwrap_or(i64::MAX)));
-    let sql = format!(
-        "SELECT {EXECUTION_BRIEFLY} FROM executions WHERE {clauses} ORDER BY id DESC LIMIT ?"
-    );
+    let select = select_executions!(briefly, "WHERE");
+    let sql = format!("{select} {clauses} ORDER BY id DESC LIMIT ?");
     let mut rows = all(conn, &sql, params_from_iter(wheres.values), columns::execution)?;
     let more = rows.len() > limit;
     rows.truncate(limit);
@@ -141,12 +136,7 @@ fn event(row: &SqlRow<'_>) -> Result<TimelineEvent> {
 }
 
 pub(super) fn share(conn: &Connection, tenant: &TenantId) -> Result<Option<Share>> {
-    one(
-        conn,
-        &format!("SELECT {SHARE} FROM shares WHERE tenant = ?"),
-        [tenant.as_str()],
-        columns::share,
-    )
+    one(conn, sql::SHARE, [tenant.as_str()], columns::share)
 }
 
 pub(super) fn schedule(conn: &Connection, key: &ScheduleKey) -> Result<Option<Schedule>> {

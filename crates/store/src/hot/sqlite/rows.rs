@@ -5,8 +5,9 @@ use bulkhead_types::{ExecutionId, Fence, LeaseRef, TenantId, TimelineEvent, Time
 use rusqlite::{Connection, Params, Row as SqlRow, Transaction, named_params, params};
 
 use super::super::model::{Schedule, ScheduleKey, TIMELINE_EVENTS_MAX};
-use super::super::rows::{AttemptRow, Payload, Result, Row, Rows, Running};
-use super::columns::{self, ATTEMPT, EXECUTION, SCHEDULE, SHARE};
+use super::super::rows::{Aged, AttemptRow, Payload, Result, Row, Rows, Running};
+use super::columns::{self, ATTEMPT, SCHEDULE};
+use super::statements as sql;
 use crate::db::{StoreError, to_json};
 
 /// Row operations within one transaction.
@@ -92,12 +93,7 @@ pub(super) fn find_schedule(conn: &Connection, key: &ScheduleKey) -> Result<Opti
 
 impl Rows for SqliteRows<'_> {
     fn execution(&mut self, id: &ExecutionId) -> Result<Option<Row>> {
-        one(
-            self.tx,
-            &format!("SELECT {EXECUTION} FROM executions WHERE id = ?"),
-            [id.as_str()],
-            columns::execution,
-        )
+        one(self.tx, sql::BY_ID, [id.as_str()], columns::execution)
     }
 
     fn insert(&mut self, row: &Row) -> Result<()> {
@@ -180,43 +176,30 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn head(&mut self, tenant: &TenantId) -> Result<Option<Row>> {
-        let sql = format!(
-            "SELECT {EXECUTION} FROM executions WHERE tenant = ? AND state = 'queued' ORDER BY rank, seq LIMIT 1"
-        );
-        one(self.tx, &sql, [tenant.as_str()], columns::execution)
+        one(self.tx, sql::HEAD, [tenant.as_str()], columns::execution)
     }
 
     fn live_exclusive(&mut self, key: &str) -> Result<Option<ExecutionId>> {
-        let sql = "SELECT id FROM executions WHERE exclusive = ? AND state IN ('queued', 'running', 'waiting')";
-        one(self.tx, sql, [key], |row| id_of(row, 0))
+        one(self.tx, sql::LIVE_EXCLUSIVE, [key], |row| id_of(row, 0))
     }
 
     fn waiting_until(&mut self, now: Timestamp, limit: usize) -> Result<Vec<Row>> {
-        let sql = format!(
-            "SELECT {EXECUTION} FROM executions WHERE state = 'waiting' AND ready_at <= ? ORDER BY ready_at LIMIT ?"
-        );
-        all(self.tx, &sql, (now.as_millis(), at_most(limit)), columns::execution)
+        let params = (now.as_millis(), at_most(limit));
+        all(self.tx, sql::WAITING_UNTIL, params, columns::execution)
     }
 
     fn too_late(&mut self, now: Timestamp, limit: usize) -> Result<Vec<Row>> {
-        let sql = format!(
-            "SELECT {EXECUTION} FROM executions
-             WHERE state = 'queued' AND attempts = 0 AND start_by IS NOT NULL AND start_by <= ?
-             ORDER BY start_by LIMIT ?"
-        );
-        all(self.tx, &sql, (now.as_millis(), at_most(limit)), columns::execution)
+        let params = (now.as_millis(), at_most(limit));
+        all(self.tx, sql::TOO_LATE, params, columns::execution)
     }
 
     fn running_of(&mut self, worker: &WorkerId, limit: usize) -> Result<Vec<Row>> {
-        let sql = format!(
-            "SELECT {EXECUTION} FROM executions WHERE state = 'running' AND worker = ? LIMIT ?"
-        );
-        all(self.tx, &sql, (worker.as_str(), at_most(limit)), columns::execution)
+        let params = (worker.as_str(), at_most(limit));
+        all(self.tx, sql::RUNNING_OF, params, columns::execution)
     }
 
     fn running_briefly(&mut self, worker: &WorkerId) -> Result<Vec<Running>> {
-        let sql = "SELECT id, fence, leased_at, cancel_asked FROM executions WHERE state = 'running' AND worker = ?";
-        all(self.tx, sql, [worker.as_str()], |row| {
+        all(self.tx, sql::RUNNING_BRIEFLY, [worker.as_str()], |row| {
             let lease = LeaseRef { execution: id_of(row, 0)?, fence: Fence(row.get(1)?) };
             let leased_at = Timestamp::from_millis(row.get(2)?);
             Ok(Running { lease, leased_at, cancel_asked: row.get(3)? })
@@ -224,25 +207,12 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn next_moment(&mut self) -> Result<Option<Timestamp>> {
-        // Each is the first entry of an index.
-        let sql = "SELECT min(at) FROM (
-               SELECT (SELECT ready_at FROM executions WHERE state = 'waiting' ORDER BY ready_at LIMIT 1) AS at
-               UNION ALL
-               SELECT (SELECT start_by FROM executions
-                       WHERE state = 'queued' AND attempts = 0 AND start_by IS NOT NULL ORDER BY start_by LIMIT 1)
-               UNION ALL
-               SELECT (SELECT expires_at FROM workers ORDER BY expires_at LIMIT 1))";
-        let found = one(self.tx, sql, [], |row| Ok(row.get::<_, Option<i64>>(0)?))?;
+        let found = one(self.tx, sql::NEXT_MOMENT, [], |row| Ok(row.get::<_, Option<i64>>(0)?))?;
         Ok(found.flatten().map(Timestamp::from_millis))
     }
 
     fn share(&mut self, tenant: &TenantId) -> Result<Option<Share>> {
-        one(
-            self.tx,
-            &format!("SELECT {SHARE} FROM shares WHERE tenant = ?"),
-            [tenant.as_str()],
-            columns::share,
-        )
+        one(self.tx, sql::SHARE, [tenant.as_str()], columns::share)
     }
 
     fn put_share(&mut self, share: &Share) -> Result<()> {
@@ -268,10 +238,7 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn eligible_shares(&mut self, limit: usize) -> Result<Vec<Share>> {
-        let sql = format!(
-            "SELECT {SHARE} FROM shares WHERE queued > 0 AND running < running_max ORDER BY vtime_us, tenant LIMIT ?"
-        );
-        all(self.tx, &sql, [at_most(limit)], columns::share)
+        all(self.tx, sql::ELIGIBLE_SHARES, [at_most(limit)], columns::share)
     }
 
     fn virtual_clock(&mut self) -> Result<VirtualClock> {
@@ -328,9 +295,18 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn purge_idempotent(&mut self, now: Timestamp, limit: usize) -> Result<()> {
-        let sql = "DELETE FROM idempotency WHERE (scope, key) IN
-               (SELECT scope, key FROM idempotency WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)";
-        self.execute(sql, (now.as_millis(), at_most(limit)))?;
+        self.execute(sql::FORGET_KEYS, (now.as_millis(), at_most(limit)))?;
+        Ok(())
+    }
+
+    fn oldest_after(&mut self, cursor: i64, limit: usize) -> Result<Vec<Aged>> {
+        all(self.tx, sql::OLDEST_AFTER, (cursor, at_most(limit)), columns::aged)
+    }
+
+    fn remove(&mut self, id: &ExecutionId) -> Result<()> {
+        for sql in sql::REMOVE {
+            self.execute(sql, [id.as_str()])?;
+        }
         Ok(())
     }
 

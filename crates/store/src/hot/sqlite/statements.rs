@@ -1,0 +1,102 @@
+//! Statements whose cost must not grow with what is kept. The test below holds each to its index.
+
+use super::columns::{select_executions, select_shares};
+
+pub(super) const BY_ID: &str = select_executions!(whole, "WHERE id = ?");
+
+pub(super) const HEAD: &str =
+    select_executions!(whole, "WHERE tenant = ? AND state = 'queued' ORDER BY rank, seq LIMIT 1");
+
+pub(super) const WAITING_UNTIL: &str = select_executions!(
+    whole,
+    "WHERE state = 'waiting' AND ready_at <= ? ORDER BY ready_at LIMIT ?"
+);
+
+pub(super) const TOO_LATE: &str = select_executions!(
+    whole,
+    "WHERE state = 'queued' AND attempts = 0 AND start_by IS NOT NULL AND start_by <= ?
+     ORDER BY start_by LIMIT ?"
+);
+
+pub(super) const RUNNING_OF: &str =
+    select_executions!(whole, "WHERE state = 'running' AND worker = ? LIMIT ?");
+
+pub(super) const RUNNING_BRIEFLY: &str = "SELECT id, fence, leased_at, cancel_asked FROM executions
+     WHERE state = 'running' AND worker = ?";
+
+pub(super) const LIVE_EXCLUSIVE: &str = "SELECT id FROM executions
+     WHERE exclusive = ? AND state IN ('queued', 'running', 'waiting')";
+
+pub(super) const OLDEST_AFTER: &str = "SELECT seq, id, created_at, state FROM executions
+     WHERE seq > ? ORDER BY seq LIMIT ?";
+
+/// An execution and all that it left but records, which belong to its connection.
+pub(super) const REMOVE: [&str; 5] = [
+    "DELETE FROM payloads WHERE execution = ?",
+    "DELETE FROM attempts WHERE execution = ?",
+    "DELETE FROM timeline WHERE execution = ?",
+    "DELETE FROM logs WHERE execution = ?",
+    "DELETE FROM executions WHERE id = ?",
+];
+
+/// Each part is the first entry of an index.
+pub(super) const NEXT_MOMENT: &str = "SELECT min(at) FROM (
+       SELECT (SELECT ready_at FROM executions WHERE state = 'waiting'
+               ORDER BY ready_at LIMIT 1) AS at
+       UNION ALL
+       SELECT (SELECT start_by FROM executions
+               WHERE state = 'queued' AND attempts = 0 AND start_by IS NOT NULL
+               ORDER BY start_by LIMIT 1)
+       UNION ALL
+       SELECT (SELECT expires_at FROM workers ORDER BY expires_at LIMIT 1))";
+
+pub(super) const SHARE: &str = select_shares!("WHERE tenant = ?");
+
+pub(super) const ELIGIBLE_SHARES: &str =
+    select_shares!("WHERE queued > 0 AND running < running_max ORDER BY vtime_us, tenant LIMIT ?");
+
+pub(super) const FORGET_KEYS: &str = "DELETE FROM idempotency WHERE (scope, key) IN
+     (SELECT scope, key FROM idempotency WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use crate::Db;
+    use crate::db::StoreError;
+
+    async fn plan(sql: &'static str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&dir.path().join("bulkhead.db")).unwrap();
+        let explain = db.read(move |conn| {
+            let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+            let nulls = vec![rusqlite::types::Null; statement.parameter_count()];
+            let rows = statement
+                .query_map(rusqlite::params_from_iter(nulls), |row| row.get::<_, String>(3))?;
+            Ok::<_, StoreError>(rows.collect::<Result<Vec<_>, _>>()?.join("; "))
+        });
+        explain.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_is_answered_by_an_index() {
+        for (sql, index) in [
+            (super::BY_ID, "sqlite_autoindex_executions_1"),
+            (super::HEAD, "executions_ready"),
+            (super::WAITING_UNTIL, "executions_waiting"),
+            (super::TOO_LATE, "executions_start_by"),
+            (super::RUNNING_OF, "executions_running"),
+            (super::RUNNING_BRIEFLY, "executions_running"),
+            (super::LIVE_EXCLUSIVE, "executions_exclusive"),
+            (super::OLDEST_AFTER, "INTEGER PRIMARY KEY"),
+            (super::NEXT_MOMENT, "workers_by_expiry"),
+            (super::SHARE, "PRIMARY KEY"),
+            (super::ELIGIBLE_SHARES, "shares_eligible"),
+            (super::FORGET_KEYS, "idempotency_by_expiry"),
+        ] {
+            let plan = plan(sql).await;
+            assert!(plan.contains(index), "{sql}\n{plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "it sorts: {sql}\n{plan}");
+        }
+    }
+}
