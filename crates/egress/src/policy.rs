@@ -281,7 +281,9 @@ impl HostPattern {
         }
     }
 
-    fn matches(&self, host: &Host) -> bool {
+    /// Whether a host is one of those.
+    #[must_use]
+    pub fn matches(&self, host: &Host) -> bool {
         if self.text == "*" {
             return true;
         }

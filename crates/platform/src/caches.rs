@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bulkhead_egress::{HttpClient, Policy};
-use bulkhead_types::{FunctionKey, TenantId, Version, VersionId};
+use bulkhead_types::{FunctionKey, IntegrationId, TenantId, Version, VersionId};
+
+use crate::model::Integration;
 
 /// Entries of one cache; a full one is emptied, which costs one read per entry that is still wanted.
 const ENTRIES_MAX: usize = 10_000;
@@ -26,6 +28,8 @@ pub(crate) struct Caches {
     pub(crate) live: Cache<FunctionKey, Arc<Version>>,
     pub(crate) versions: Cache<(TenantId, VersionId), Arc<Version>>,
     pub(crate) egress: Cache<TenantId, Egress>,
+    pub(crate) handlers: Cache<(TenantId, IntegrationId), Arc<Vec<Arc<Version>>>>,
+    pub(crate) integrations: Cache<(TenantId, IntegrationId), (Integration, Option<Vec<u8>>)>,
 }
 
 impl Caches {

@@ -97,6 +97,10 @@ impl Platform {
         tenant: &TenantId,
         integration: &IntegrationId,
     ) -> Result<(Integration, Option<Vec<u8>>), PlatformError> {
+        let (generation, key) = (self.caches.generation(), (tenant.clone(), integration.clone()));
+        if let Some(found) = self.caches.integrations.get(&key, generation) {
+            return Ok(found);
+        }
         let (of, id) = (tenant.clone(), integration.clone());
         let row = self.db.read(move |db| catalog::integration(db, &of, &id)).await?;
         let Some(mut row) = row else {
@@ -108,7 +112,9 @@ impl Platform {
         let sealed = row.webhook_secret.clone();
         let secret = sealed.map(|sealed| self.sealer.open_sealed(&purpose, &sealed)).transpose()?;
         row.webhook_secret = row.webhook_secret.map(|_| Vec::new());
-        Ok((integration_of(row)?, secret))
+        let found = (integration_of(row)?, secret);
+        self.caches.integrations.put(key, generation, found.clone());
+        Ok(found)
     }
 
     /// All integrations of a tenant, by id.

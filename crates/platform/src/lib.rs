@@ -7,8 +7,10 @@
 //! Invariant: credentials leave this crate in two ways only: on requests that the proxy sends to the integration's
 //! own API, and as the answer to `connection.get` for versions that declare secrets.
 
+mod attempt;
 mod blobs;
 mod caches;
+mod calls;
 mod children;
 mod connections;
 mod deploy;
@@ -19,13 +21,14 @@ mod follow;
 mod logs;
 mod model;
 mod platform;
+mod proxy;
 mod records;
 mod run;
 mod seal;
-mod skeleton;
 mod syncs;
 mod tenants;
 mod text;
+mod webhooks;
 
 pub use error::PlatformError;
 pub use model::{
@@ -35,3 +38,4 @@ pub use model::{
     Tenant, TenantSettings, WebhookDelivery, WebhookMatch, WebhookSettings,
 };
 pub use platform::{Platform, PlatformConfig, Prepared};
+pub use proxy::{ProxyRequest, RetryHeader};

@@ -228,7 +228,7 @@ pub struct WebhookSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signature_header: Option<String>,
     /// Header with the delivery's id, for dropping duplicates. Default: the first of `X-GitHub-Delivery`,
-    /// `X-Delivery-Id`, `Webhook-Id`, `X-Request-Id`.
+    /// `X-Delivery-Id`, `Webhook-Id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery_header: Option<String>,
     /// How the connection is found; without it handlers run without one.

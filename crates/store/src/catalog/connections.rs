@@ -114,6 +114,24 @@ pub fn connections_matching(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The connection whose metadata has `value`, as text, in its field `field`; the first by id if there are several.
+///
+/// # Errors
+/// When the database refuses.
+pub fn connection_with(
+    db: &Connection,
+    tenant: &TenantId,
+    integration: &IntegrationId,
+    field: &str,
+    value: &str,
+) -> Result<Option<ConnectionId>, StoreError> {
+    let sql = "SELECT c.id FROM connections c, json_each(c.metadata) m
+               WHERE c.tenant = ?1 AND c.integration = ?2 AND m.key = ?3 AND CAST(m.value AS TEXT) = ?4
+               ORDER BY c.id LIMIT 1";
+    let columns = [tenant.as_str(), integration.as_str(), field, value];
+    Ok(db.prepare_cached(sql)?.query_row(columns, |row| id_at(row, 0)).optional()?)
+}
+
 /// Connections by integration and id, after `after`.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ mod syncs;
 mod tenants;
 
 pub use connections::{
-    ConnectionRow, connection, connections, connections_matching, put_connection,
+    ConnectionRow, connection, connection_with, connections, connections_matching, put_connection,
     remove_connection, update_connection,
 };
 pub use deployments::{

@@ -1,0 +1,220 @@
+//! The proxy: a provider's API called on a function's behalf, with the connection's credentials added **here**, so
+//! that they never enter the sandbox.
+//!
+//! Credentials go to the integration's own API and nowhere else: to the origin of its `base_url`, or over TLS to a
+//! host that the integration names. A function can ask for any URL, and may follow redirects anywhere it may
+//! connect to, but what goes elsewhere goes without credentials.
+//!
+//! Layout: `request` builds a request from what the function gave (pure), `credentials` says what is added and where
+//! (pure), `retry` decides whether and when to try again (pure), `answer` puts the response into the shape that
+//! functions get and takes reflected secrets out of it (pure); this file carries out.
+
+mod answer;
+mod credentials;
+mod request;
+mod retry;
+
+use std::time::Duration;
+
+use bulkhead_egress::{HttpClient, SendError};
+use bulkhead_types::{IntegrationId, Lease, TenantId, Timestamp};
+use bytes::Bytes;
+use http::{Method, Response, StatusCode, header};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use url::Url;
+
+use crate::calls::{Failure, deadline, soft_deadline};
+use crate::error::PlatformError;
+use crate::platform::Platform;
+
+use credentials::Attach;
+use request::Outgoing;
+pub use request::{ProxyRequest, RetryHeader};
+use retry::{Outcome, Told};
+
+/// Redirects followed for one request.
+const REDIRECTS_MAX: u32 = 10;
+
+/// Bytes of a decoded response. In base64 it has to fit into a reply.
+const RESPONSE_BYTES_MAX: usize = 32 << 20;
+
+/// For one try, redirects included.
+const TRY_MAX: Duration = Duration::from_secs(120);
+
+/// What holds for all tries of one request.
+struct Job {
+    client: HttpClient,
+    attach: Attach,
+    outgoing: Outgoing,
+    /// No wait goes past it, and no try.
+    until: Timestamp,
+    /// A wait that would end after it is handed to the function instead.
+    wait_until: Timestamp,
+}
+
+impl Platform {
+    pub(crate) async fn proxy_call(
+        &self,
+        lease: &Lease,
+        request: ProxyRequest,
+    ) -> Result<Value, Failure> {
+        let named = (request.provider_config_key.clone(), request.connection_id.clone());
+        let (integration, connection) = Self::target(lease, named.0, named.1);
+        let until = (deadline(lease), soft_deadline(lease));
+        self.proxy_until(&lease.function.tenant, &integration, connection, request, until).await
+    }
+
+    /// Calls an integration's API on behalf of a connection, for at most `patience`. The answer is that of
+    /// `proxy.request` (`docs/protocol.md`); a response that is not 2xx is the error `upstream_error`.
+    ///
+    /// # Errors
+    /// As a function would see them.
+    pub async fn proxy(
+        &self,
+        tenant: &TenantId,
+        integration: &IntegrationId,
+        connection: Option<bulkhead_types::ConnectionId>,
+        request: ProxyRequest,
+        patience: Duration,
+    ) -> Result<Value, bulkhead_protocol::CallError> {
+        let until = self.now().after(patience);
+        let answer =
+            self.proxy_until(tenant, integration, connection, request, (until, until)).await;
+        answer.map_err(|failure| failure.0)
+    }
+
+    async fn proxy_until(
+        &self,
+        tenant: &TenantId,
+        integration: &IntegrationId,
+        connection: Option<bulkhead_types::ConnectionId>,
+        request: ProxyRequest,
+        (until, wait_until): (Timestamp, Timestamp),
+    ) -> Result<Value, Failure> {
+        let settings = match self.integration(tenant, integration).await {
+            Ok(integration) => Some(integration.settings),
+            // Without an integration there are no credentials either: only absolute URLs can be asked for.
+            Err(PlatformError::NotFound { .. }) if connection.is_none() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let credentials = match &connection {
+            Some(id) => Some(self.open_connection(tenant, integration, id).await?.credentials),
+            None => None,
+        };
+        let base_url = settings.as_ref().and_then(|settings| settings.base_url.clone());
+        let outgoing = Outgoing::build(&request, base_url.as_deref())?;
+        let attach = Attach::new(settings.as_ref(), credentials.as_ref());
+        let client = self.egress(tenant).await?.client;
+        let job = Job { client, attach, outgoing, until, wait_until };
+        self.carry_out(&job, &request).await
+    }
+
+    async fn carry_out(&self, job: &Job, request: &ProxyRequest) -> Result<Value, Failure> {
+        let mut tries = 0;
+        loop {
+            let result = self.one_try(job).await;
+            let told = Told::of(&result, request, self.now());
+            let outcome = match &result {
+                Ok(response) => Outcome::Status(response.status().as_u16()),
+                Err(SendError::Unreachable { .. }) => Outcome::Unreachable,
+                Err(_) => Outcome::Final,
+            };
+            let wait = retry::decide(request, outcome, tries, told, self.random_fraction());
+            match wait {
+                Some(wait) if self.now().after(wait) < job.wait_until => {
+                    tokio::time::sleep(wait).await
+                }
+                // Too long to hold a sandbox for: the function hears when it makes sense to come back.
+                Some(wait) => return answer::of(result, request, &job.attach, Some(wait)),
+                None => return answer::of(result, request, &job.attach, told.wait()),
+            }
+            tries += 1;
+        }
+    }
+
+    /// One request with its redirects, each decided anew.
+    async fn one_try(&self, job: &Job) -> Result<Response<Bytes>, SendError> {
+        let left = job.until.since(self.now()).min(TRY_MAX);
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "tokio's clock: what its time-outs are measured by"
+        )]
+        let deadline = Instant::now() + left;
+        let mut hop = job.outgoing.clone();
+        for _ in 0..=REDIRECTS_MAX {
+            let request = hop
+                .request(&job.attach)
+                .map_err(|message| SendError::Unreachable { cause: "EINVAL", message })?;
+            let response = job.client.send(request, deadline, RESPONSE_BYTES_MAX).await?;
+            match next_hop(&hop, &response) {
+                Some(next) => hop = next,
+                None => return Ok(response),
+            }
+        }
+        let message = format!("more than {REDIRECTS_MAX} redirects");
+        Err(SendError::Unreachable { cause: "ERR_FR_TOO_MANY_REDIRECTS", message })
+    }
+
+    /// Between 0 and 1.
+    fn random_fraction(&self) -> f64 {
+        let mut bytes = [0; 4];
+        self.entropy.fill(&mut bytes);
+        f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
+    }
+}
+
+/// Where a response sends the request on to; `None` when it is the answer.
+fn next_hop(hop: &Outgoing, response: &Response<Bytes>) -> Option<Outgoing> {
+    let status = response.status();
+    if !status.is_redirection()
+        || status == StatusCode::NOT_MODIFIED
+        || status == StatusCode::MULTIPLE_CHOICES
+    {
+        return None;
+    }
+    let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
+    let url = hop.url.join(location).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    let mut next = hop.clone();
+    // As browsers do: 303 always becomes GET, 301 and 302 do for POST; 307 and 308 repeat the request.
+    let becomes_get = status == StatusCode::SEE_OTHER && hop.method != Method::HEAD
+        || matches!(status.as_u16(), 301 | 302) && hop.method == Method::POST;
+    if becomes_get {
+        next.method = Method::GET;
+        next.drop_body();
+    }
+    if url.origin() != hop.url.origin() {
+        next.leave_origin();
+    }
+    next.url = without_user_info(url);
+    Some(next)
+}
+
+fn without_user_info(mut url: Url) -> Url {
+    // Neither fails for http and https.
+    if url.set_username("").is_err() || url.set_password(None).is_err() {
+        tracing::debug!("a redirect whose user info can't be removed");
+    }
+    url
+}
+
+/// The error of a request that got no usable response.
+fn no_response(error: &SendError) -> Failure {
+    match error {
+        SendError::Denied { rule, message } => {
+            Failure::with("egress_denied", message.clone(), json!({ "rule": rule }))
+        }
+        SendError::Unreachable { cause, message } => {
+            Failure::with("upstream_unreachable", message.clone(), json!({ "cause": cause }))
+        }
+        SendError::TooLarge(_) => {
+            Failure::new("response_too_large", format!("{error}; ask for less at once"))
+        }
+        SendError::Encoding(_) => {
+            Failure::with("upstream_unreachable", error.to_string(), json!({ "cause": "EPROTO" }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
