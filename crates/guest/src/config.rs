@@ -37,6 +37,8 @@ pub struct SlotConfig {
 /// by who opened them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SlotCgroup {
+    /// The last part of its path, in every hierarchy.
+    pub name: String,
     /// `cgroup.procs` of each hierarchy: a process that writes `0` joins.
     pub join: Vec<i32>,
     /// Peak memory in bytes; on v1 a write resets it.

@@ -13,12 +13,13 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
     RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::CapabilitySet;
 
 use crate::filter::{self, Filters};
 use crate::sys;
-use crate::zygote_wire::{SANDBOX_UID, ZYGOTE_FD, handshake};
+use crate::zygote_wire::{SANDBOX_UID, handshake};
 
 /// Open files at most.
 const FILES_MAX: u64 = 4096;
@@ -70,7 +71,7 @@ pub fn confine(
 }
 
 fn stages(confinement: &Confinement, place: &Place, output: &OwnedFd) -> Result<(), GuestError> {
-    stage("descriptors", own_descriptors(output))?;
+    stage("descriptors", sever_from_zygote(place, output))?;
     stage("session", rustix::process::setsid())?;
     stage("cgroup", join_cgroups(&place.join))?;
     stage("user_namespace", sys::unshare_user())?;
@@ -174,11 +175,20 @@ fn landlock(confinement: &Confinement, scratch: &Path) -> Result<(), LandlockErr
     if status == RulesetStatus::FullyEnforced { Ok(()) } else { Err(LandlockError::Partly(status)) }
 }
 
-/// Output becomes descriptors 1 and 2, and the zygote's control socket makes way for `/dev/null`.
-fn own_descriptors(output: &OwnedFd) -> std::io::Result<()> {
-    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
-    sys::place(null.as_raw_fd(), ZYGOTE_FD)?;
-    rustix::io::fcntl_setfd(sys::borrowed(ZYGOTE_FD), rustix::io::FdFlags::CLOEXEC)?;
+/// Output becomes descriptors 1 and 2; whatever else the zygote has open becomes `/dev/null`.
+///
+/// A descriptor shared with the zygote is a way to it: Node.js' own threads there read from event descriptors and
+/// signal pipes, and believe what they read. Closing is not enough: libuv still knows their numbers, and would write
+/// to whatever file gets one of them next.
+fn sever_from_zygote(place: &Place, output: &OwnedFd) -> std::io::Result<()> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let mut own = vec![place.stream.as_raw_fd(), output.as_raw_fd(), null.as_raw_fd()];
+    own.extend(place.join.iter().map(AsRawFd::as_raw_fd));
+    for fd in sys::open_descriptors()? {
+        if fd > 2 && !own.contains(&fd) {
+            sys::replace(null.as_raw_fd(), fd)?;
+        }
+    }
     sys::place(output.as_raw_fd(), 1)?;
     sys::place(output.as_raw_fd(), 2)
 }

@@ -21,34 +21,33 @@ pub(crate) fn start(slot: &SlotConfig) -> io::Result<RawPid> {
     if pid != 0 {
         return Ok(pid);
     }
-    let clean = kill_everything(slot.uid).and_then(|()| wipe(&slot.scratch));
+    let clean = kill_everything(slot).and_then(|()| wipe(&slot.scratch));
     sys::exit_now(i32::from(clean.is_err()))
 }
 
-/// Kills until nothing with this uid is left. One `kill(-1)` reaches all processes at once, and the kernel lets
-/// no fork complete in a process with a pending SIGKILL, so a fork bomb can't outrun it.
-fn kill_everything(uid: u32) -> io::Result<()> {
+/// Kills until nothing of the slot lives. One `kill(-1)` reaches all processes at once, and the kernel lets no fork
+/// complete in a process with a pending SIGKILL, so a fork bomb can't outrun it. What `kill(-1)` returns says
+/// nothing: Linux answers 0 even where every process was out of reach.
+fn kill_everything(slot: &SlotConfig) -> io::Result<()> {
     for round in 0..ROUNDS_MAX {
-        if !kill_round(uid)? {
+        if !slot.anything_lives()? {
             return Ok(());
         }
+        kill_round(slot.uid)?;
         std::thread::sleep(std::time::Duration::from_millis(round.min(20)));
     }
     Err(io::Error::other("processes remain"))
 }
 
-/// Whether there was anything to kill. Signals are sent as the slot's own user, and so reach nobody else.
-fn kill_round(uid: u32) -> io::Result<bool> {
+/// Signals are sent as the slot's own user, and so reach nobody else.
+fn kill_round(uid: u32) -> io::Result<()> {
     let pid = sys::fork()?;
     if pid == 0 {
         let killed = sys::become_user(uid, uid).and_then(|()| sys::kill_all());
-        sys::exit_now(killed.map_or(2, i32::from));
+        sys::exit_now(i32::from(killed.is_err()));
     }
-    match sys::wait_for(pid)?.exited() {
-        Some(0) => Ok(false),
-        // 1: there were some. Anything else: somebody got in the way; look again.
-        _ => Ok(true),
-    }
+    // However this ended, the next look tells whether it was enough.
+    sys::wait_for(pid).map(drop)
 }
 
 /// Empties a directory, however deep, with a bounded number of open files. Nothing else acts in there any more.

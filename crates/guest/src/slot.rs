@@ -62,10 +62,24 @@ impl SlotConfig {
         }
     }
 
-    /// Whether the slot's memory cgroup holds the process.
+    /// Whether all of the slot's cgroups hold the process.
     pub(crate) fn holds(&self, pid: i32) -> bool {
-        let listed = |file: &RawFd| read_text(*file).lines().any(|line| line == pid.to_string());
-        self.cgroup.join.iter().all(listed)
+        let paths = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        count_in(&paths, &self.cgroup.name) >= self.cgroup.join.len()
+    }
+
+    /// Whether any process of the slot is alive, by its uid. (`cgroup.procs` would not do: on v1 the kernel keeps
+    /// the list that it gave an open file, and goes on giving the same.)
+    pub(crate) fn anything_lives(&self) -> std::io::Result<bool> {
+        for entry in std::fs::read_dir("/proc")? {
+            let status = entry?.path().join("status");
+            // Most entries are no processes, and a process may leave at any time.
+            let Ok(status) = std::fs::read_to_string(status) else { continue };
+            if lives_as(&status, self.uid) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(crate) fn usage(&self, before: Counters) -> SlotUsage {
@@ -90,6 +104,20 @@ fn read_text(file: RawFd) -> String {
     String::from_utf8_lossy(&buffer[..count]).into_owned()
 }
 
+/// In how many hierarchies `/proc/PID/cgroup` shows the process in the cgroup of this name.
+fn count_in(paths: &str, name: &str) -> usize {
+    let last = |line: &str| line.rsplit('/').next().is_some_and(|last| last == name);
+    paths.lines().filter(|line| last(line)).count()
+}
+
+/// Whether `/proc/PID/status` is of a process with this uid that is more than a corpse.
+fn lives_as(status: &str, uid: u32) -> bool {
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    let is_corpse = field("State:").is_some_and(|state| state.trim_start().starts_with(['Z', 'X']));
+    let uids = field("Uid:").unwrap_or("");
+    !is_corpse && uids.split_whitespace().any(|it| it == uid.to_string())
+}
+
 /// The number behind `key` in lines of `key number`.
 fn value_of(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
@@ -98,6 +126,23 @@ fn value_of(text: &str, key: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_looked_for_in_every_hierarchy() {
+        let paths = "8:pids:/../s3\n4:memory:/../s3\n1:cpu:/\n0::/\n";
+        assert_eq!(count_in(paths, "s3"), 2);
+        assert_eq!(count_in(paths, "s33"), 0);
+        assert_eq!(count_in("0::/../s3\n", "s3"), 1);
+    }
+
+    #[test]
+    fn corpses_and_others_do_not_live() {
+        assert!(lives_as("State:\tS (sleeping)\nUid:\t9\t9\t9\t9\n", 9));
+        assert!(lives_as("State:\tR (running)\nUid:\t5\t5\t9\t5\n", 9));
+        assert!(!lives_as("State:\tZ (zombie)\nUid:\t9\t9\t9\t9\n", 9));
+        assert!(!lives_as("State:\tS (sleeping)\nUid:\t99\t99\t99\t99\n", 9));
+        assert!(!lives_as("", 9));
+    }
 
     #[test]
     fn counters_are_read_from_v1_and_v2_files_alike() {

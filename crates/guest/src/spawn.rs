@@ -104,11 +104,11 @@ fn stage<T, E: std::fmt::Display>(name: &str, result: Result<T, E>) -> Result<()
 }
 
 fn descriptors(control: &OwnedFd, output: &OwnedFd) -> std::io::Result<()> {
-    // Both are above the fixed numbers: the guest's own descriptors took the low ones.
-    let null =
-        rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())?;
+    // Copies above the fixed numbers, which are then given away; the originals are closed with all the rest.
     let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 10);
-    let (null, control, output) = (high(&null)?, high(control)?, high(output)?);
+    let low = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())?;
+    let (null, control, output) = (high(&low)?, high(control)?, high(output)?);
+    drop(low);
     sys::place(null.as_raw_fd(), 0)?;
     sys::place(output.as_raw_fd(), 1)?;
     sys::place(output.as_raw_fd(), 2)?;

@@ -5,7 +5,9 @@
 )]
 
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::fs::{Mode, OFlags};
 
 /// A process id.
 pub(crate) type RawPid = i32;
@@ -193,6 +195,27 @@ pub(crate) fn place(from: RawFd, to: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes `to` the same as `from`, closed on exec, if it is still open.
+pub(crate) fn replace(from: RawFd, to: RawFd) -> io::Result<()> {
+    // SAFETY: what `to` was is given up on purpose, and it stays open: nobody's descriptor changes its owner.
+    check(unsafe { libc::dup3(from, to, libc::O_CLOEXEC) })?;
+    Ok(())
+}
+
+/// The numbers of all open descriptors.
+pub(crate) fn open_descriptors() -> io::Result<Vec<RawFd>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open("/proc/self/fd", flags, Mode::empty())?;
+    let mut numbers = Vec::new();
+    for entry in rustix::fs::Dir::read_from(&dir)? {
+        numbers
+            .extend(entry?.file_name().to_str().ok().and_then(|name| name.parse::<RawFd>().ok()));
+    }
+    // Reading opened a copy of the directory, which is closed again by now.
+    numbers.retain(|fd| *fd != dir.as_raw_fd() && rustix::io::fcntl_getfd(borrowed(*fd)).is_ok());
+    Ok(numbers)
+}
+
 /// Closes every descriptor from `first` on.
 pub(crate) fn close_from(first: u32) -> io::Result<()> {
     // SAFETY: only called right before exec or in a fresh child that keeps no handle to those descriptors.
@@ -206,13 +229,12 @@ pub(crate) fn borrowed(fd: RawFd) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-/// Kills every process that this one may signal, but itself and process 1. `false` when there was none.
-pub(crate) fn kill_all() -> io::Result<bool> {
+/// Kills every process that this one may signal, but itself and process 1.
+pub(crate) fn kill_all() -> io::Result<()> {
     // SAFETY: plain integers.
     match check(unsafe { libc::kill(-1, libc::SIGKILL) }) {
-        Ok(_) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
-        Err(error) => Err(error),
+        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -2,8 +2,9 @@
 //! list of stages; none is skipped, and the first that fails is told to the launcher, which undoes the rest.
 
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -15,14 +16,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::cgroup::Cgroups;
+use crate::cgroup::{self, Cgroups};
 use crate::namespaces::{self, SLOT_UID_FIRST, ZYGOTE_UID};
 use crate::{mounts, sys};
 
 /// Each of process 1's stages must be through within this time.
 const STAGES_MAX: Duration = Duration::from_secs(20);
 
-/// Open files of the guest: a few per slot, and streams.
+/// Open files of the guest, where the host allows as many: a few per slot, and streams.
 const GUEST_FILES_MAX: u64 = 65_536;
 
 /// The guest's program, inside.
@@ -60,7 +61,9 @@ pub(crate) fn build(plan: &Plan<'_>) -> Result<Built, WallError> {
     let pid = sys::clone_into(namespaces::AT_BIRTH).map_err(|error| named("namespaces", error))?;
     if pid == 0 {
         drop((stream, word, our_go));
-        let error = in_child(plan, theirs, &their_word, &go);
+        // A panic must not unwind into a second launcher.
+        let stages = catch_unwind(AssertUnwindSafe(|| in_child(plan, theirs, &their_word, &go)));
+        let error = stages.unwrap_or_else(|_| WallError::new("panic", "a stage panicked"));
         let text = format!("{}: {}", error.stage, error.message);
         let told = rustix::io::write(&their_word, text.as_bytes());
         sys::exit_now(if told.is_ok() { 1 } else { 2 });
@@ -138,12 +141,12 @@ fn in_child(plan: &Plan<'_>, stream: OwnedFd, word: &OwnedFd, go: &OwnedFd) -> W
         let slots = stage("slots", slots(plan))?;
         stage("mounts", mounts::build(plan.rootfs, plan.spec, plan.place))?;
         stage("pivot_root", mounts::pivot(plan.rootfs))?;
+        stage("rlimits", sys::limit(libc::RLIMIT_CORE, 0))?;
+        stage("rlimits", sys::limit_at_most(libc::RLIMIT_NOFILE, GUEST_FILES_MAX))?;
         stage("user_namespace", namespaces::enter_user_namespace())?;
         stage("uid_map", await_mapping(word, go))?;
         stage("capabilities", namespaces::become_guest())?;
         stage("death_signal", die_with_launcher())?;
-        stage("rlimits", sys::limit(libc::RLIMIT_CORE, 0))?;
-        stage("rlimits", sys::limit(libc::RLIMIT_NOFILE, GUEST_FILES_MAX))?;
         stage("descriptors", descriptors(stream, &slots))
     })();
     match done {
@@ -192,6 +195,7 @@ fn slots(plan: &Plan<'_>) -> io::Result<Vec<SlotConfig>> {
     for slot in 0..plan.spec.slots {
         let files = plan.cgroups.open_slot(plan.number, slot)?;
         let cgroup = SlotCgroup {
+            name: cgroup::slot_name(slot),
             join: files.join.into_iter().map(&mut placed).collect::<io::Result<_>>()?,
             memory_peak: files.memory_peak.map(&mut placed).transpose()?,
             memory_events: files.memory_events.map(&mut placed).transpose()?,
@@ -217,9 +221,8 @@ fn descriptors(stream: OwnedFd, slots: &[SlotConfig]) -> io::Result<()> {
             .to_vec(),
     };
     let config = configuration(&serde_json::to_vec(&config)?)?;
-    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
     for standard in 0..3 {
-        sys::place(rustix::io::fcntl_dupfd_cloexec(&null, 5)?, standard)?;
+        sys::place(null()?, standard)?;
     }
     sys::place(rustix::io::fcntl_dupfd_cloexec(&stream, 5)?, fds::STREAM)?;
     sys::place(config, fds::CONFIG)?;
@@ -228,8 +231,14 @@ fn descriptors(stream: OwnedFd, slots: &[SlotConfig]) -> io::Result<()> {
     sys::close_on_exec(last.unsigned_abs() + 1, u32::MAX)
 }
 
+/// Above the numbers that are given away: whoever closes it later must not close one of those.
+fn null() -> io::Result<OwnedFd> {
+    let low = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
+    Ok(rustix::io::fcntl_dupfd_cloexec(&low, 5)?)
+}
+
 fn slot_files(slot: &SlotConfig) -> impl Iterator<Item = i32> {
-    let SlotCgroup { join, memory_peak, memory_events, pids_events } = &slot.cgroup;
+    let SlotCgroup { join, memory_peak, memory_events, pids_events, .. } = &slot.cgroup;
     join.iter().copied().chain(*memory_peak).chain(*memory_events).chain(*pids_events)
 }
 
@@ -241,6 +250,6 @@ fn configuration(text: &[u8]) -> io::Result<OwnedFd> {
         written += rustix::io::write(&file, &text[written..])?;
     }
     rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
-    debug_assert!(file.as_raw_fd() > fds::CONFIG);
-    Ok(file)
+    // Above the numbers that are about to be given away.
+    Ok(rustix::io::fcntl_dupfd_cloexec(&file, 5)?)
 }

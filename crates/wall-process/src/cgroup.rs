@@ -94,7 +94,7 @@ impl Cgroups {
                 continue;
             }
             for slot in 0..spec.slots {
-                let path = top.join(format!("s{slot}"));
+                let path = top.join(slot_name(slot));
                 make(&path)?;
                 if hierarchy.has("memory") {
                     set_memory(&path, hierarchy, spec.memory_mib)?;
@@ -127,7 +127,7 @@ impl Cgroups {
         for hierarchy in
             self.layout.hierarchies.iter().filter(|it| it.has("memory") || it.has("pids"))
         {
-            let path = self.compartment(hierarchy, number).join(format!("s{slot}"));
+            let path = self.compartment(hierarchy, number).join(slot_name(slot));
             files.join.push(open(&path.join("cgroup.procs"), OFlags::RDWR)?);
             if hierarchy.has("memory") {
                 let (peak, events) = hierarchy.memory_files();
@@ -181,6 +181,11 @@ impl Cgroups {
         }
         Ok(())
     }
+}
+
+/// The last part of the path of a slot's cgroups.
+pub(crate) fn slot_name(slot: u32) -> String {
+    format!("s{slot}")
 }
 
 impl Hierarchy {

@@ -56,6 +56,15 @@ pub(crate) fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Resu
     check(unsafe { libc::setrlimit(resource, &raw const limit) }).map(drop)
 }
 
+/// Raises a resource limit to `value`, or to what the host allows if that is less: raising the hard limit would take
+/// a capability that a container's root may lack.
+pub(crate) fn limit_at_most(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
+    let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live local of the type that getrlimit fills in.
+    check(unsafe { libc::getrlimit(resource, &raw mut now) })?;
+    limit(resource, value.min(now.rlim_max))
+}
+
 /// Moves a descriptor to a fixed number that survives exec.
 pub(crate) fn place(from: OwnedFd, to: RawFd) -> io::Result<()> {
     if from.as_raw_fd() == to {

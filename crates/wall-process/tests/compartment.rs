@@ -1,0 +1,298 @@
+//! Real compartments, with the real runtime image: a zygote, forked sandboxes, and what they may not do.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bulkhead_protocol::{
+    Assembler, Decoder, Frame, FromGuest, GUEST, Kind, SandboxGone, SandboxLimits, SlotUsage,
+    ToGuest, ZygoteSpec, fragments,
+};
+use bulkhead_wall::{Compartment, CompartmentSpec, Mount, Wall};
+use bulkhead_wall_process::{ProcessWall, launcher};
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+/// Generous: the machine may be busy; nothing here measures time.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials(None)).exit_code();
+    }
+    let config = launcher::LauncherConfig {
+        rootfs: bulkhead_testkit::rootfs().unwrap_or_else(|error| panic!("{error}")),
+        instance: format!("test-{}", std::process::id()),
+    };
+    let handle = launcher::start(config).unwrap_or_else(|error| panic!("{error}"));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let wall = runtime.block_on(async { ProcessWall::new(handle) }).unwrap();
+    let shared = std::sync::Arc::new((runtime, wall));
+    libtest_mimic::run(&arguments, trials(Some(&shared))).exit_code()
+}
+
+type Shared = std::sync::Arc<(tokio::runtime::Runtime, ProcessWall)>;
+
+macro_rules! trials {
+    ($shared:expr, $($name:ident),* $(,)?) => {
+        vec![$({
+            let shared: Option<Shared> = $shared.cloned();
+            Trial::test(stringify!($name), move || match shared {
+                Some(shared) => {
+                    let timed = async { tokio::time::timeout(PATIENCE, $name(&shared.1)).await };
+                    shared.0.block_on(timed).map_err(|_| Failed::from("took too long"))?;
+                    Ok(())
+                }
+                None => Err(Failed::from("no wall")),
+            })
+        }),*]
+    };
+}
+
+fn trials(shared: Option<&Shared>) -> Vec<Trial> {
+    trials!(
+        shared,
+        a_function_runs_and_leaves_nothing,
+        a_sandbox_sees_only_its_own,
+        a_bundle_that_throws_is_told,
+        what_a_sandbox_may_not_send_ends_it,
+        every_slot_is_used_again,
+    )
+}
+
+/// A compartment with a zygote that has loaded `source`.
+struct Place {
+    compartment: Box<dyn Compartment>,
+    stream: UnixStream,
+    decoder: Decoder,
+    _bundle: tempfile::TempDir,
+}
+
+impl Place {
+    async fn new(wall: &ProcessWall, source: &str) -> Self {
+        let bundle = bundle(source);
+        let spec = CompartmentSpec {
+            mounts: vec![Mount {
+                source: bundle.path().into(),
+                target: PathBuf::from("/bundle/it"),
+            }],
+            slots: 4,
+            scratch_mib: 16,
+            scratch_inodes: 256,
+            memory_mib: 128,
+            processes: 32,
+        };
+        let mut compartment = wall.create(spec).await.unwrap();
+        let stream = compartment.take_stream().unwrap();
+        let mut place = Self { compartment, stream, decoder: Decoder::default(), _bundle: bundle };
+        let hello = place.told().await;
+        assert_eq!(hello, FromGuest::Hello { version: bulkhead_protocol::VERSION, slots: 4 });
+        let spec = ZygoteSpec {
+            argv: [
+                "/runtime/node",
+                "--single-threaded",
+                "/runtime/harness/zygote.js",
+                "/bundle/it/bundle.js",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            env: vec![("PATH".to_owned(), "/runtime".to_owned())],
+            ready_ms_max: 20_000,
+        };
+        place.tell(&ToGuest::StartZygote { zygote: 1, spec }).await;
+        place
+    }
+
+    async fn ready(wall: &ProcessWall, source: &str) -> Self {
+        let mut place = Self::new(wall, source).await;
+        match place.told().await {
+            FromGuest::ZygoteReady { zygote: 1, .. } => place,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn tell(&mut self, message: &ToGuest) {
+        let text = serde_json::to_vec(message).unwrap();
+        self.send(fragments(GUEST, 0, Kind::ToGuest, &text)).await;
+    }
+
+    async fn send(&mut self, frames: Vec<Frame>) {
+        let mut bytes = Vec::new();
+        frames.iter().for_each(|frame| frame.encode(&mut bytes));
+        self.stream.write_all(&bytes).await.unwrap();
+    }
+
+    async fn frame(&mut self) -> Frame {
+        loop {
+            if let Some(frame) = self.decoder.next_frame().unwrap() {
+                return frame;
+            }
+            let mut buffer = vec![0_u8; 65_536];
+            let count = self.stream.read(&mut buffer).await.unwrap();
+            assert!(count > 0, "the guest left");
+            self.decoder.feed(&buffer[..count]);
+        }
+    }
+
+    async fn told(&mut self) -> FromGuest {
+        loop {
+            let frame = self.frame().await;
+            if frame.kind == Kind::FromGuest {
+                return serde_json::from_slice(&frame.payload).unwrap();
+            }
+        }
+    }
+
+    /// Makes a sandbox, runs `input` in it; its result, how it went, what it used.
+    async fn run(&mut self, sandbox: u32, input: Value) -> (Option<Value>, SandboxGone, SlotUsage) {
+        let limits = SandboxLimits { memory_mib: 128, cpu_ms: None, processes: 32 };
+        self.tell(&ToGuest::NewSandbox { sandbox, zygote: 1, limits }).await;
+        match self.told().await {
+            FromGuest::SandboxReady { .. } => {}
+            other => panic!("{other:?}"),
+        }
+        let start = json!({
+            "execution": "exe_1", "attempt": 1, "kind": "action", "soft_deadline": 4_000_000_000_000_i64,
+            "deadline": 4_000_000_000_000_i64, "input": input, "context": {}, "seed": "00".repeat(32),
+            "output_bytes": 1_000_000,
+        });
+        let start = serde_json::to_vec(&start).unwrap();
+        self.send(fragments(sandbox, 0, Kind::Start, &start)).await;
+        let mut result = None;
+        let mut assembler = Assembler::default();
+        loop {
+            let frame = self.frame().await;
+            if frame.kind == Kind::FromGuest {
+                let FromGuest::SandboxGone { gone, usage, .. } =
+                    serde_json::from_slice(&frame.payload).unwrap()
+                else {
+                    panic!("{}", String::from_utf8_lossy(&frame.payload));
+                };
+                return (result, gone, usage);
+            }
+            assert_eq!(
+                frame.sandbox, sandbox,
+                "frames carry the number of the stream they came from"
+            );
+            if let Some((_, kind, message)) = assembler.push(frame).unwrap() {
+                if kind == Kind::Result {
+                    result = Some(serde_json::from_slice(&message).unwrap());
+                }
+            }
+        }
+    }
+}
+
+fn bundle(source: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("bundle.js"), source).unwrap();
+    let open = |path: &Path, mode| {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(path, permissions).unwrap();
+    };
+    open(dir.path(), 0o755);
+    open(&dir.path().join("bundle.js"), 0o644);
+    dir
+}
+
+/// An action whose body is `exec`.
+fn action(exec: &str) -> String {
+    format!(
+        "const fs = require('fs');
+         module.exports.default = {{ type: 'action', kind: 'action', exec: async (nango, input) => {{ {exec} }} }};"
+    )
+}
+
+async fn a_function_runs_and_leaves_nothing(wall: &ProcessWall) {
+    let mut place = Place::ready(
+        wall,
+        &action("fs.writeFileSync('/tmp/x', 'y'); return { sum: input.a + input.b };"),
+    )
+    .await;
+    let (result, gone, usage) = place.run(1, json!({"a": 1, "b": 2})).await;
+    assert_eq!(result, Some(json!({"is": "completed", "output": {"sum": 3}})));
+    assert_eq!(gone, SandboxGone::Exited { status: 0 });
+    assert!(usage.memory_bytes_peak > 0 && usage.cpu_us > 0, "{usage:?}");
+    place.compartment.destroy().await.unwrap();
+}
+
+async fn a_sandbox_sees_only_its_own(wall: &ProcessWall) {
+    let look = action(
+        "const seen = {};
+         const attempt = (name, what) => { try { seen[name] = what(); } catch (error) { seen[name] = error.code; } };
+         attempt('uid', () => process.getuid());
+         attempt('proc', () => fs.readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name)).length);
+         attempt('one', () => fs.readFileSync('/proc/1/environ'));
+         attempt('shadow', () => fs.readFileSync('/etc/shadow'));
+         attempt('host', () => fs.readdirSync('/root'));
+         attempt('write', () => fs.writeFileSync('/bundle/it/x', 'x'));
+         attempt('exec', () => { fs.writeFileSync('/tmp/x', '#!'); fs.chmodSync('/tmp/x', 0o755);
+             return require('child_process').spawnSync('/tmp/x').error.code; });
+         attempt('scratch', () => fs.readdirSync('/tmp').length);
+         attempt('others', () => fs.readdirSync('/scratch'));
+         attempt('kill', () => process.kill(process.ppid, 9));
+         return seen;",
+    );
+    let mut place = Place::ready(wall, &look).await;
+    let (result, ..) = place.run(1, json!({})).await;
+    let seen = &result.unwrap()["output"];
+    assert_eq!(
+        seen,
+        &json!({
+            "uid": 1000, "proc": 1, "one": "ENOENT", "shadow": "ENOENT", "host": "ENOENT",
+            "write": "EROFS", "exec": "EACCES", "scratch": 1, "others": "EACCES", "kill": "EPERM",
+        })
+    );
+    place.compartment.destroy().await.unwrap();
+}
+
+async fn a_bundle_that_throws_is_told(wall: &ProcessWall) {
+    let mut place = Place::new(wall, "throw new Error('no such luck');").await;
+    match place.told().await {
+        FromGuest::ZygoteFailed { zygote: 1, error, .. } => {
+            assert_eq!(error.stage, "bundle");
+            assert!(error.message.contains("no such luck"), "{}", error.message);
+        }
+        other => panic!("{other:?}"),
+    }
+    place.compartment.destroy().await.unwrap();
+}
+
+async fn what_a_sandbox_may_not_send_ends_it(wall: &ProcessWall) {
+    // Finds the stream among its descriptors and says what only a guest may say, for another sandbox.
+    let forge = action(
+        "const frame = Buffer.alloc(16); frame.writeUInt32LE(7, 4); frame[12] = 65;
+         for (let fd = 3; fd < 64; fd++) { try { fs.writeSync(fd, frame); } catch {} }
+         return new Promise(() => setInterval(() => {}, 1000));",
+    );
+    let mut place = Place::ready(wall, &forge).await;
+    let (result, gone, _) = place.run(1, json!({})).await;
+    assert_eq!(result, None);
+    assert!(matches!(gone, SandboxGone::ProtocolViolation { .. }), "{gone:?}");
+    place.compartment.destroy().await.unwrap();
+}
+
+async fn every_slot_is_used_again(wall: &ProcessWall) {
+    let traces = action(
+        "const before = { tmp: fs.readdirSync('/tmp'), global: globalThis.left, proto: ({}).left };
+         fs.mkdirSync('/tmp/a/b/c', { recursive: true }); fs.writeFileSync('/tmp/a/b/c/d', 'x'.repeat(100000));
+         fs.chmodSync('/tmp/a/b', 0); globalThis.left = 1; Object.prototype.left = 1;
+         require('child_process').spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { detached: true }).unref();
+         return before;",
+    );
+    let mut place = Place::ready(wall, &traces).await;
+    for sandbox in 1..=12 {
+        let (result, gone, _) = place.run(sandbox, json!({})).await;
+        assert_eq!(
+            result,
+            Some(json!({"is": "completed", "output": {"tmp": []}})),
+            "sandbox {sandbox}"
+        );
+        assert_eq!(gone, SandboxGone::Exited { status: 0 });
+    }
+    place.compartment.destroy().await.unwrap();
+}
