@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bulkhead_types::{
-    ErrorInfo, ExecutionState, Fault, LimitKind, Outcome, Retry, RetryPolicy, Timestamp,
+    ErrorInfo, ExecutionState, Fault, FunctionKind, LimitKind, Outcome, Retry, RetryPolicy,
+    Timestamp,
 };
 
 use crate::retry;
@@ -17,6 +18,10 @@ pub const LOSSES_MAX: u32 = 5;
 
 /// Retries after failures that are ours, whatever the function's policy says: nothing of the function's has failed.
 const PLATFORM_RETRIES: u32 = 3;
+
+/// Retries of what an external API told to come back later, of functions that nobody waits for: giving up a sync
+/// because of a rate limit would be to misread the answer.
+const TOLD_RETRIES: u32 = 3;
 
 /// What the checkpoint did during the attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +49,8 @@ impl Progress {
 /// What of an execution's past the decision reads.
 #[derive(Debug, Clone)]
 pub struct Past<'a> {
+    /// What kind of function it runs.
+    pub kind: FunctionKind,
     /// Somebody asked to cancel it.
     pub cancel_asked: bool,
     /// What the checkpoint did during the attempt that ended.
@@ -124,13 +131,12 @@ impl Turn<'_> {
     }
 
     fn failed(mut self, error: ErrorInfo, fault: Fault, retry: Retry) -> Decision {
-        let ours = if fault == Fault::Platform { PLATFORM_RETRIES } else { 0 };
         let told = match retry {
             Retry::Never => return self.end(ExecutionState::Failed, error, fault),
             Retry::After(told) => told,
             Retry::Policy => Duration::ZERO,
         };
-        if self.counts.failures >= self.past.retry.max.max(ours) {
+        if self.counts.failures >= self.past.retry.max.max(self.granted(fault, retry)) {
             return self.end(ExecutionState::Failed, error, fault);
         }
         // Who was told when to come back does not come earlier than that.
@@ -140,6 +146,17 @@ impl Turn<'_> {
             next: Next::At(self.now.after(wait)),
             counts: self.counts,
             error: Some((error, fault)),
+        }
+    }
+
+    /// Retries that need no policy.
+    fn granted(&self, fault: Fault, retry: Retry) -> u32 {
+        match (fault, retry) {
+            (Fault::Platform, _) => PLATFORM_RETRIES,
+            (Fault::Upstream, Retry::After(_)) if self.past.kind != FunctionKind::Action => {
+                TOLD_RETRIES
+            }
+            _ => 0,
         }
     }
 

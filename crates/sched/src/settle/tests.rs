@@ -1,4 +1,4 @@
-use bulkhead_types::Cause;
+use bulkhead_types::{Cause, FunctionKind};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -18,12 +18,21 @@ fn crashed() -> Outcome {
 
 /// One line per attempt: what happened, and what follows. Retries wait 1 s, 2 s, … at 0 s.
 fn story(retry_max: u32, cancel_asked: bool, attempts: &[(Outcome, Progress)]) -> String {
+    story_of(FunctionKind::Action, retry_max, cancel_asked, attempts)
+}
+
+fn story_of(
+    kind: FunctionKind,
+    retry_max: u32,
+    cancel_asked: bool,
+    attempts: &[(Outcome, Progress)],
+) -> String {
     let retry =
         RetryPolicy { max: retry_max, backoff_ms: 1_000, backoff_ms_max: 60_000, jitter: false };
     let mut counts = Counts::default();
     let mut lines = Vec::new();
     for (outcome, progress) in attempts {
-        let past = Past { cancel_asked, progress: *progress, counts, retry: &retry };
+        let past = Past { kind, cancel_asked, progress: *progress, counts, retry: &retry };
         let decision = settle(&past, outcome, Timestamp::from_millis(0), 0);
         counts = decision.counts;
         let next = match decision.next {
@@ -71,6 +80,19 @@ fn never_is_never_and_a_told_time_is_kept() {
     failed -> again at 90000 ms (boom, Upstream)
     failed -> failed (boom, Tenant)
     ");
+}
+
+#[test]
+fn a_sync_comes_back_when_it_was_told_to_and_an_action_asks_first() {
+    let told = (failed(Fault::Upstream, Retry::After(Duration::from_secs(90))), NoCheckpoint);
+    let attempts = vec![told; 4];
+    insta::assert_snapshot!(story_of(FunctionKind::Sync, 0, false, &attempts), @r"
+    failed -> again at 90000 ms (boom, Upstream)
+    failed -> again at 90000 ms (boom, Upstream)
+    failed -> again at 90000 ms (boom, Upstream)
+    failed -> failed (boom, Upstream)
+    ");
+    insta::assert_snapshot!(story(0, false, &attempts[..1]), @"failed -> failed (boom, Upstream)");
 }
 
 #[test]
@@ -175,7 +197,7 @@ proptest! {
         let retry = RetryPolicy { max, ..RetryPolicy::default() };
         let mut counts = Counts::default();
         let ended = attempts.iter().any(|(outcome, progress)| {
-            let past = Past { cancel_asked: false, progress: *progress, counts, retry: &retry };
+            let past = Past { kind: FunctionKind::Sync, cancel_asked: false, progress: *progress, counts, retry: &retry };
             let decision = settle(&past, outcome, Timestamp::from_millis(0), random);
             counts = decision.counts;
             matches!(decision.next, Next::End(_))

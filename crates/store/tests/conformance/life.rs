@@ -35,9 +35,10 @@ crate::cases! {
 
         let ended = world.look(&id).await;
         assert_eq!((ended.output, ended.error, ended.fault), (Some(json!("ok")), None, None));
-        assert_eq!((ended.started_at, ended.ended_at, ended.usage), (started_at, Some(world.now()), usage));
+        assert_eq!((ended.started_at, ended.ended_at, ended.usage), (Some(lease.leased_at), Some(world.now()), usage));
         let attempts = world.store.attempts(id.clone()).await.unwrap();
         assert_eq!(attempts.len(), 1);
+        assert_eq!(attempts[0].started_at, started_at);
         assert_eq!((attempts[0].outcome.as_deref(), attempts[0].start.as_deref()), (Some("completed"), Some("parked")));
         assert_eq!(world.counts("acme").await, "0/0/0");
     }

@@ -72,6 +72,7 @@ fn give(
     row.fence = Fence(row.fence.0 + 1);
     row.worker = Some(dispatch.worker.clone());
     row.leased_at = Some(dispatch.now);
+    row.started_at = row.started_at.or(row.leased_at);
     row.checkpoint_at_start = rows.checkpoint_version(&row.scope)?;
     rows.update(&row)?;
     rows.put_attempt(&begun(&row, dispatch))?;

@@ -50,7 +50,6 @@ pub(crate) fn settle(
     rows.put_attempt(&attempt)?;
 
     add_usage(&mut row.usage, usage);
-    row.started_at = row.started_at.or(ended.settled.started_at);
     row.counts = decision.counts;
     row.worker = None;
     row.charged_us = 0;
@@ -90,7 +89,13 @@ fn decide(
     let version = rows.checkpoint_version(&row.scope)?;
     let progress = Progress::between(row.checkpoint_at_start, version);
     let retry: RetryPolicy = crate::db::from_json("executions", &row.retry)?;
-    let past = Past { cancel_asked: row.cancel_asked, progress, counts: row.counts, retry: &retry };
+    let past = Past {
+        kind: row.function.kind,
+        cancel_asked: row.cancel_asked,
+        progress,
+        counts: row.counts,
+        retry: &retry,
+    };
     let moved = (progress == Progress::Moved).then_some(version);
     Ok((settle::settle(&past, outcome, now, random), moved))
 }
