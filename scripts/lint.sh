@@ -21,7 +21,7 @@ if [ "${1:-}" = --install ]; then
 fi
 if cargo deny --version >/dev/null 2>&1; then
     say "licences, bans and sources of all dependencies"
-    cargo deny --log-level warn --offline check licenses bans sources
+    cargo deny --log-level warn --locked check licenses bans sources
 else
     say "skipped: licences, bans and sources (cargo-deny is not installed; \`make lint\` installs it)"
 fi

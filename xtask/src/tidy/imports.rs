@@ -41,7 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("egress", &["protocol", "types"]),
     ("wall-process", &["guest", "protocol", "types", "wall"]),
     ("wall", &["protocol", "types"]),
-    ("fork", &["guest"]),
+    ("fork", &["guest", "protocol"]),
     ("guest", &["protocol"]),
     ("protocol", &[]),
     ("config", &["types"]),
