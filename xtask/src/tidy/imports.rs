@@ -84,6 +84,29 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("utoipa", &["api", "server"]),
 ];
 
+/// Holds the code map of ARCHITECTURE.md against the table: a row is `| crate | for | depends on | … |`.
+pub(super) fn check_map(architecture: &str) -> Vec<String> {
+    let rows: Vec<Vec<&str>> = architecture
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .map(|line| line.split('|').map(|cell| cell.trim().trim_end_matches('`')).collect())
+        .collect();
+    let mut findings = Vec::new();
+    for (name, allowed) in LAYERS {
+        let shown = if *name == "fork" { "runtime/node/addon" } else { name };
+        let told = rows.iter().find(|row| row.len() > 3 && row[0] == shown).map(|row| row[2]);
+        // The binary may use all of them, which a list would only hide.
+        let fine = told.is_some_and(|told| *name == "bulkhead" || told == allowed.join(", "));
+        if !fine {
+            let allowed = allowed.join(", ");
+            findings.push(format!(
+                "ARCHITECTURE.md: the code map must say that `{shown}` depends on \"{allowed}\""
+            ));
+        }
+    }
+    findings
+}
+
 /// Holds `cargo metadata` against the tables.
 pub(super) fn check(metadata: &Value) -> Vec<String> {
     let empty = Vec::new();
@@ -165,6 +188,19 @@ mod tests {
     fn a_new_crate_must_be_placed() {
         let findings = check(&metadata("bulkhead-novelty", "serde", None));
         assert!(findings[0].contains("bulkhead-novelty"), "{findings:?}");
+    }
+
+    #[test]
+    fn the_code_map_must_tell_the_same() {
+        let row = |(name, allowed): &(&str, &[&str])| {
+            let shown = if *name == "fork" { "runtime/node/addon" } else { name };
+            format!("| `{shown}` | what | {} | nothing |\n", allowed.join(", "))
+        };
+        let map: String = LAYERS.iter().map(row).collect();
+        assert_eq!(check_map(&map), [""; 0]);
+        let without = map.replace("| `sched` | what | types |", "| `sched` | what | |");
+        assert_eq!(check_map(&without).len(), 1);
+        assert_eq!(check_map("").len(), LAYERS.len());
     }
 
     #[test]

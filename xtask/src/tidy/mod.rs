@@ -43,6 +43,8 @@ pub(crate) fn check(workspace: &Workspace) -> anyhow::Result<()> {
 fn findings(workspace: &Workspace) -> anyhow::Result<Vec<String>> {
     let (sources, paths) = sources(workspace)?;
     let mut findings = imports::check(&workspace.metadata);
+    let architecture = sources.iter().find(|source| source.path == "ARCHITECTURE.md");
+    findings.extend(imports::check_map(architecture.map_or("", |source| &source.text)));
     findings.extend(crates::check(&workspace.metadata, &sources));
     findings.extend(sizes::check(&sources)?);
     findings.extend(words::check(&sources));
