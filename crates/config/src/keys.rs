@@ -44,6 +44,14 @@ pub fn load_or_create_admin_key(
     }
 }
 
+/// The operator's key, if it was set or the data directory has it and lets us read it: for commands on the server's
+/// own machine.
+#[must_use]
+pub fn find_admin_key(config: &Config) -> Option<Secret> {
+    let kept = || std::fs::File::open(config.data_dir.join("admin.key")).ok();
+    config.admin_key.clone().or_else(|| kept().and_then(|file| read(file).ok()))
+}
+
 fn read(file: std::fs::File) -> Result<Secret, String> {
     let readable = |error| format!("can't be read: {error}");
     let mode = file.metadata().map_err(readable)?.mode() & 0o777;

@@ -287,8 +287,11 @@ fn runtime_dir(read: &Reader<'_>, around: &Surroundings) -> PathBuf {
     if !said.is_empty() {
         return around.directory.join(said);
     }
-    let beside = around.program.parent().map(|directory| directory.join("runtime"));
-    beside.filter(|path| path.is_dir()).unwrap_or_else(|| around.directory.join("target/runtime"))
+    // Beside the program where it is installed; one up where cargo built it.
+    let directory = around.program.parent().map(Path::to_owned).unwrap_or_default();
+    let beside = [directory.join("runtime"), directory.join("../runtime")];
+    let found = beside.into_iter().find(|path| path.join("rootfs").is_dir());
+    found.unwrap_or_else(|| around.directory.join("target/runtime"))
 }
 
 fn tools(read: &Reader<'_>, around: &Surroundings, runtime_dir: &Path) -> Tools {
@@ -296,8 +299,7 @@ fn tools(read: &Reader<'_>, around: &Surroundings, runtime_dir: &Path) -> Tools 
     let first = |candidates: Vec<PathBuf>| candidates.into_iter().find(|path| path.is_file());
     let beside = around.program.parent().map(Path::to_owned).unwrap_or_default();
     let node = said("node").map(PathBuf::from).or_else(|| {
-        let image = ["bin/node", "usr/bin/node", "usr/local/bin/node", "node"];
-        first(image.iter().map(|inside| runtime_dir.join(inside)).collect())
+        first(vec![runtime_dir.join("rootfs/runtime/node")])
     });
     let compiler = said("compiler").map(|said| around.directory.join(said)).or_else(|| {
         first(vec![

@@ -57,6 +57,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("axum", &["server", "bulkhead"]),
     ("brotli", &["egress"]),
     ("clap", &["bulkhead", "xtask"]),
+    ("clap_complete", &["bulkhead"]),
     ("croner", &["sched"]),
     ("flate2", &["egress"]),
     ("getrandom", &["types"]),

@@ -1,0 +1,466 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::exit;
+
+/// Runs untrusted TypeScript functions, each execution in a sandbox of its own.
+#[derive(Debug, Parser)]
+#[command(name = "bulkhead", version, about, after_help = exit::HELP)]
+pub(crate) struct Cli {
+    /// Settings file [default: bulkhead.toml here, if there is one].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// A setting, such as worker.units=8; `bulkhead config show` lists them.
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) set: Vec<(String, String)>,
+    /// The server to talk to, such as http://127.0.0.1:8686.
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// The tenant's key.
+    #[arg(long, global = true, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// Print JSON instead of tables.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+impl Cli {
+    /// What the flags say about settings.
+    pub(crate) fn settings(&self) -> Vec<(String, String)> {
+        let mut settings = self.set.clone();
+        let mut add = |key: &str, value: &Option<String>| {
+            settings.extend(value.iter().map(|value| (key.to_owned(), value.clone())));
+        };
+        add("server", &self.server);
+        add("key", &self.key);
+        if let Verb::Serve(serve) = &self.verb {
+            add("listen", &serve.listen);
+            add("data_dir", &serve.data_dir);
+            add("user", &serve.user);
+            add("public_url", &serve.public_url);
+        }
+        settings
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run the server: API, engine, worker, database, in one process.
+    Serve(Serve),
+    /// Compile a project and make its functions live.
+    Deploy(Deploy),
+    /// Make an earlier deployment's versions live again.
+    Rollback {
+        /// Such as dep_…
+        deployment: String,
+    },
+    /// List deployments.
+    Deployments,
+    /// List live functions.
+    Functions,
+    /// Run an action and print its output.
+    Run(Run),
+    /// Syncs: list, trigger, pause, resume, frequency.
+    #[command(subcommand, visible_alias = "syncs")]
+    Sync(Sync),
+    /// Executions: list, show, cancel, retry.
+    #[command(subcommand)]
+    Executions(Executions),
+    /// Print an execution's log.
+    Logs(Logs),
+    /// Records that syncs saved.
+    Records(Records),
+    /// Integrations: list, show, put, delete.
+    #[command(subcommand)]
+    Integrations(Integrations),
+    /// Connections: list, show, put, delete, metadata.
+    #[command(subcommand)]
+    Connections(Connections),
+    /// Tenants (admin key): list, put.
+    #[command(subcommand)]
+    Tenants(Tenants),
+    /// Keys of tenants (admin key): list, create, revoke.
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Say what this machine can do, and what each wall would lack.
+    Doctor,
+    /// Show Bulkhead at work, on an embedded server with the functions in examples/.
+    Demo(Demo),
+    /// Measure, on an embedded server.
+    Bench(Bench),
+    /// Settings.
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Address and port; port 0 takes a free one.
+    #[arg(long)]
+    pub(crate) listen: Option<String>,
+    /// Database, bundles, admin key.
+    #[arg(long)]
+    pub(crate) data_dir: Option<String>,
+    /// Whom a server started by root becomes.
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// How callers reach the server.
+    #[arg(long)]
+    pub(crate) public_url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    /// The project's directory.
+    #[arg(default_value = ".")]
+    pub(crate) project: PathBuf,
+    /// Only say what would change.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Go on although functions would be removed.
+    #[arg(long)]
+    pub(crate) allow_destructive: bool,
+    /// Deploy only this function and leave the others as they are; may be given again.
+    #[arg(long = "function", value_name = "NAME")]
+    pub(crate) functions: Vec<String>,
+    /// Do not check types.
+    #[arg(long)]
+    pub(crate) no_type_check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// INTEGRATION/NAME.
+    #[arg(value_parser = integration_and_name)]
+    pub(crate) function: (String, String),
+    /// On behalf of which connection.
+    #[arg(long)]
+    pub(crate) connection: Option<String>,
+    /// JSON, @FILE, or @- for standard input.
+    #[arg(long, default_value = "null")]
+    pub(crate) input: String,
+    /// A second call with the same key gets the first one's result.
+    #[arg(long)]
+    pub(crate) idempotency_key: Option<String>,
+    /// Do not wait for the output.
+    #[arg(long)]
+    pub(crate) detach: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sync {
+    /// List syncs and their schedules.
+    #[command(visible_alias = "status")]
+    List,
+    /// Run one now.
+    Trigger {
+        #[command(flatten)]
+        which: WhichSync,
+        /// Forget the checkpoint first.
+        #[arg(long)]
+        reset: bool,
+        /// Forget the records first, too.
+        #[arg(long)]
+        empty_cache: bool,
+    },
+    /// Stop its schedule.
+    Pause {
+        #[command(flatten)]
+        which: WhichSync,
+    },
+    /// Start its schedule.
+    Resume {
+        #[command(flatten)]
+        which: WhichSync,
+    },
+    /// Say how often it runs; without a frequency, as its author declared.
+    Frequency {
+        #[command(flatten)]
+        which: WhichSync,
+        /// Such as `every 5m`.
+        frequency: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhichSync {
+    /// INTEGRATION/NAME.
+    #[arg(value_parser = integration_and_name)]
+    pub(crate) function: (String, String),
+    /// Of which connection.
+    #[arg(long)]
+    pub(crate) connection: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Executions {
+    /// List them, newest first.
+    List {
+        /// NAME or INTEGRATION/NAME.
+        #[arg(long)]
+        function: Option<String>,
+        /// queued, running, waiting, succeeded, failed, cancelled, expired.
+        #[arg(long)]
+        state: Option<String>,
+        /// Of one connection.
+        #[arg(long)]
+        connection: Option<String>,
+        /// Created then or later, such as 2026-01-31T12:00:00Z.
+        #[arg(long)]
+        since: Option<String>,
+        /// From the page before.
+        #[arg(long)]
+        cursor: Option<String>,
+        /// At most this many.
+        #[arg(long)]
+        limit: Option<u32>,
+    },
+    /// Show one with attempts and timeline.
+    Show {
+        /// Such as exe_…
+        execution: String,
+    },
+    /// Cancel one.
+    Cancel {
+        /// Such as exe_…
+        execution: String,
+    },
+    /// Run one that ended badly again.
+    Retry {
+        /// Such as exe_…
+        execution: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Such as exe_…; the newest one when absent.
+    pub(crate) execution: Option<String>,
+    /// Go on until the execution has ended.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Records {
+    /// Of which connection.
+    #[arg(long)]
+    pub(crate) connection: String,
+    /// Of which model.
+    #[arg(long)]
+    pub(crate) model: String,
+    /// Of which integration, when the connection's name is not unique.
+    #[arg(long)]
+    pub(crate) integration: Option<String>,
+    /// From the page before.
+    #[arg(long)]
+    pub(crate) cursor: Option<String>,
+    /// At most this many.
+    #[arg(long)]
+    pub(crate) limit: Option<u32>,
+    /// All pages, one record a line.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Integrations {
+    /// List them.
+    List,
+    /// Show one.
+    Show {
+        /// Which.
+        integration: String,
+    },
+    /// Create or replace one.
+    Put {
+        /// Which.
+        integration: String,
+        /// Where its API is.
+        #[arg(long)]
+        base_url: Option<String>,
+        /// The kind of API.
+        #[arg(long)]
+        provider: Option<String>,
+        /// JSON, such as {"mode": "bearer"}.
+        #[arg(long)]
+        auth: Option<String>,
+        /// JSON, such as {"secret": "…"}; @FILE keeps the secret out of the process list.
+        #[arg(long)]
+        webhook: Option<String>,
+    },
+    /// Remove one with its connections.
+    Delete {
+        /// Which.
+        integration: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Connections {
+    /// List them.
+    List {
+        /// Of one integration.
+        #[arg(long)]
+        integration: Option<String>,
+    },
+    /// Show one, without credentials.
+    Show {
+        /// INTEGRATION/CONNECTION.
+        #[arg(value_parser = integration_and_name)]
+        connection: (String, String),
+    },
+    /// Create or replace one.
+    Put {
+        /// INTEGRATION/CONNECTION.
+        #[arg(value_parser = integration_and_name)]
+        connection: (String, String),
+        /// JSON or @FILE, such as {"token": "…"}.
+        #[arg(long)]
+        credentials: Option<String>,
+        /// JSON or @FILE.
+        #[arg(long)]
+        metadata: Option<String>,
+    },
+    /// Print or merge metadata.
+    Metadata {
+        /// INTEGRATION/CONNECTION.
+        #[arg(value_parser = integration_and_name)]
+        connection: (String, String),
+        /// JSON or @FILE to merge.
+        #[arg(long)]
+        merge: Option<String>,
+    },
+    /// Remove one.
+    Delete {
+        /// INTEGRATION/CONNECTION.
+        #[arg(value_parser = integration_and_name)]
+        connection: (String, String),
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tenants {
+    /// List them.
+    List,
+    /// Create one, or change it.
+    #[command(visible_alias = "create")]
+    Put {
+        /// Which.
+        tenant: String,
+        /// For people.
+        #[arg(long, default_value = "")]
+        display_name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// List a tenant's keys, without secrets.
+    List {
+        /// Whose.
+        tenant: String,
+    },
+    /// Make a key. Its secret is printed this once.
+    Create {
+        /// Whose.
+        tenant: String,
+        /// What it is for.
+        #[arg(long, default_value = "")]
+        label: String,
+    },
+    /// Revoke a key.
+    Revoke {
+        /// Whose.
+        tenant: String,
+        /// Such as key_…
+        key: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// The examples [default: examples here].
+    #[arg(long, default_value = "examples")]
+    pub(crate) examples: PathBuf,
+}
+
+/// What to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Benchmark {
+    /// T1, T4: how long a fresh sandbox takes, beside a bare `node`.
+    Start,
+    /// T2, T3: actions over HTTP, one at a time and sustained.
+    Action,
+    /// T8: memory of an execution that sleeps.
+    Memory,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// What to measure.
+    pub(crate) name: Benchmark,
+    /// How many times; each benchmark has its own usual number.
+    #[arg(long)]
+    pub(crate) n: Option<usize>,
+    /// How long to sustain, in seconds.
+    #[arg(long, default_value_t = 15)]
+    pub(crate) seconds: u64,
+    /// The examples, whose bench/ functions are measured.
+    #[arg(long, default_value = "examples")]
+    pub(crate) examples: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Print every setting.
+    Show {
+        /// And where each was said.
+        #[arg(long)]
+        origin: bool,
+    },
+}
+
+fn integration_and_name(text: &str) -> Result<(String, String), String> {
+    match text.split_once('/') {
+        Some((integration, name)) if !integration.is_empty() && !name.is_empty() => {
+            Ok((integration.to_owned(), name.to_owned()))
+        }
+        _ => Err("write INTEGRATION/NAME".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_are_settings() {
+        let typed = ["bulkhead", "--set", "worker.units=3", "serve", "--listen", "127.0.0.1:0"];
+        let settings = Cli::parse_from(typed).settings();
+        let expected = [("worker.units", "3"), ("listen", "127.0.0.1:0")];
+        assert_eq!(settings, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+}

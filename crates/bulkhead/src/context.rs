@@ -1,0 +1,62 @@
+//! What every verb is handed: the settings, and how to print.
+
+use bulkhead_client::Client;
+use bulkhead_config::{Config, Raw, Surroundings, find_admin_key};
+
+use crate::cli::Cli;
+
+/// What every verb is handed.
+pub(crate) struct Context {
+    pub(crate) raw: Raw,
+    pub(crate) config: Config,
+    pub(crate) around: Surroundings,
+    pub(crate) json: bool,
+    flags: Vec<(String, String)>,
+}
+
+impl Context {
+    /// Gathers and resolves the settings.
+    pub(crate) fn new(cli: &Cli) -> anyhow::Result<Self> {
+        let around = Surroundings::of_process(rustix::process::geteuid().is_root());
+        let flags = cli.settings();
+        let raw = Raw::gather(&around, cli.config.as_deref(), &flags)?;
+        let config = Config::resolve(&raw, &around)?;
+        Ok(Self { raw, config, around, json: cli.json, flags })
+    }
+
+    /// The settings as the command line alone has them, and more on top: for a server of our own that no file or
+    /// environment of the machine should change.
+    pub(crate) fn embedded(&self, more: &[(&str, &str)]) -> anyhow::Result<Config> {
+        let bare = Surroundings {
+            env: std::collections::BTreeMap::new(),
+            // No file is looked for in a directory that does not exist; paths in flags are made absolute before.
+            ..self.around.clone()
+        };
+        let mut flags = vec![("runtime_dir".to_owned(), self.config.runtime_dir.display().to_string())];
+        flags.extend(self.flags.iter().cloned());
+        flags.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        let raw = Raw::from_flags(&flags)?;
+        Ok(Config::resolve(&raw, &bare)?)
+    }
+
+    /// A client with the tenant's key.
+    pub(crate) fn tenant(&self) -> anyhow::Result<Client> {
+        let key = self.config.client.key.as_ref().ok_or_else(|| {
+            anyhow::anyhow!("this needs a tenant's key: --key, BULKHEAD_KEY, or `key` in bulkhead.toml")
+        })?;
+        Ok(Client::new(&self.config.client.server, Some(key.reveal()))?)
+    }
+
+    /// A client with the operator's key.
+    pub(crate) fn admin(&self) -> anyhow::Result<Client> {
+        let key = find_admin_key(&self.config).ok_or_else(|| {
+            anyhow::anyhow!("this needs the admin key: BULKHEAD_ADMIN_KEY, or DATA_DIR/admin.key on the server")
+        })?;
+        Ok(Client::new(&self.config.client.server, Some(key.reveal()))?)
+    }
+}
+
+/// Runs something asynchronous for a verb that only talks to a server: one thread is enough.
+pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
