@@ -27,16 +27,11 @@ impl Context {
     /// The settings as the command line alone has them, and more on top: for a server of our own that no file or
     /// environment of the machine should change.
     pub(crate) fn embedded(&self, more: &[(&str, &str)]) -> anyhow::Result<Config> {
-        let bare = Surroundings {
-            env: std::collections::BTreeMap::new(),
-            // No file is looked for in a directory that does not exist; paths in flags are made absolute before.
-            ..self.around.clone()
-        };
         let mut flags = vec![("runtime_dir".to_owned(), self.config.runtime_dir.display().to_string())];
         flags.extend(self.flags.iter().cloned());
         flags.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         let raw = Raw::from_flags(&flags)?;
-        Ok(Config::resolve(&raw, &bare)?)
+        Ok(Config::resolve(&raw, &self.around)?)
     }
 
     /// A client with the tenant's key.

@@ -112,6 +112,16 @@ impl Raw {
         Ok(raw)
     }
 
+    /// What flags alone say: for a server of a demo or a test, which no file of the machine should change.
+    ///
+    /// # Errors
+    /// When a setting is unknown.
+    pub fn from_flags(flags: &[(String, String)]) -> Result<Self, ConfigError> {
+        let mut raw = Self::default();
+        raw.add_flags(flags)?;
+        Ok(raw)
+    }
+
     /// What was said about `setting`, or its default.
     #[must_use]
     pub fn get(&self, setting: &Setting) -> (RawValue, Origin) {

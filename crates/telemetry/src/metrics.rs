@@ -31,18 +31,25 @@ impl Page {
 
     /// Adds a histogram.
     pub fn histogram(&mut self, name: &str, what: &str, histogram: &Histogram) {
+        let counts: Vec<u64> =
+            histogram.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        let sum = as_f64(histogram.micros.load(Ordering::Relaxed)) / 1e6;
+        self.buckets(name, what, &BOUNDS, &counts, sum);
+    }
+
+    /// Adds a histogram that somebody else counted: one count per bound, and one more for what is above them all.
+    pub fn buckets(&mut self, name: &str, what: &str, bounds: &[f64], counts: &[u64], sum: f64) {
         self.head(name, what, "histogram");
         let mut seen = 0_u64;
-        for (bound, count) in BOUNDS.iter().zip(&histogram.counts) {
-            seen += count.load(Ordering::Relaxed);
+        for (bound, count) in bounds.iter().zip(counts) {
+            seen += count;
             let bound = bound.to_string();
             self.sample(&format!("{name}_bucket"), &[("le", &bound)], as_f64(seen));
         }
-        let all = histogram.count.load(Ordering::Relaxed);
-        self.sample(&format!("{name}_bucket"), &[("le", "+Inf")], as_f64(all.max(seen)));
-        let sum = as_f64(histogram.micros.load(Ordering::Relaxed)) / 1e6;
+        seen += counts.get(bounds.len()).copied().unwrap_or(0);
+        self.sample(&format!("{name}_bucket"), &[("le", "+Inf")], as_f64(seen));
         self.sample(&format!("{name}_sum"), &[], sum);
-        self.sample(&format!("{name}_count"), &[], as_f64(all.max(seen)));
+        self.sample(&format!("{name}_count"), &[], as_f64(seen));
     }
 
     /// The page's text.
@@ -89,8 +96,8 @@ const BOUNDS: [f64; 14] =
 /// How long things took.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    counts: [AtomicU64; BOUNDS.len()],
-    count: AtomicU64,
+    /// The last is what is above all bounds.
+    counts: [AtomicU64; BOUNDS.len() + 1],
     micros: AtomicU64,
 }
 
@@ -98,10 +105,8 @@ impl Histogram {
     /// Counts one.
     pub fn record(&self, took: Duration) {
         let seconds = took.as_secs_f64();
-        if let Some(place) = BOUNDS.iter().position(|bound| seconds <= *bound) {
-            self.counts[place].fetch_add(1, Ordering::Relaxed);
-        }
-        self.count.fetch_add(1, Ordering::Relaxed);
+        let place = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
+        self.counts[place].fetch_add(1, Ordering::Relaxed);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.micros.fetch_add(micros, Ordering::Relaxed);
     }

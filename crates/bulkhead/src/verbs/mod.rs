@@ -2,12 +2,15 @@
 
 pub(crate) mod bench;
 mod bench_action;
+mod bench_memory;
+mod bench_start;
 mod completions;
 mod config;
 mod connections;
 mod demo;
 mod deploy;
 mod doctor;
+pub(crate) mod embedded;
 mod executions;
 mod integrations;
 mod keys;

@@ -1,0 +1,195 @@
+//! Joins the crates that must not know one another: the worker's seams are answered by engine and platform.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bulkhead_egress::Gateway;
+use bulkhead_engine::{Engine, EngineError, Live, Resolve};
+use bulkhead_platform::{Platform, PlatformError};
+use bulkhead_protocol::{CallError, LogLine, OpenRequest, Refused, StartKind};
+use bulkhead_types::{
+    ConnectionId, FunctionKey, Lease, LeaseRef, Limits, TimelineEvent, Version, WorkerId,
+};
+use bulkhead_worker::{
+    Connected, Egress, Host, Prepared, Recall, RecallReason, Settled, SourceError, WorkSource,
+};
+use serde_json::Value;
+
+/// The engine as a source of work.
+pub(crate) struct EngineSource {
+    pub(crate) engine: Engine,
+    pub(crate) worker: WorkerId,
+    /// Hold for every attempt, whatever a version was deployed with.
+    pub(crate) ceilings: Limits,
+}
+
+fn source_error(error: &EngineError) -> SourceError {
+    SourceError(error.to_string())
+}
+
+fn recall(recall: bulkhead_engine::Recall) -> Recall {
+    let reason = match recall.reason {
+        bulkhead_engine::RecallReason::Cancelled => RecallReason::Cancelled,
+        bulkhead_engine::RecallReason::Lost => RecallReason::Lost,
+    };
+    Recall { lease: recall.lease, reason }
+}
+
+const fn start_text(start: StartKind) -> &'static str {
+    match start {
+        StartKind::Parked => "parked",
+        StartKind::Forked => "forked",
+        StartKind::Cold => "cold",
+    }
+}
+
+#[async_trait]
+impl WorkSource for EngineSource {
+    async fn lease(&self, max: usize) -> Result<Vec<Lease>, SourceError> {
+        let leases = self.engine.lease(&self.worker, max).await.map_err(|e| source_error(&e))?;
+        let within = |lease: Lease| Lease { limits: lower(&lease.limits, &self.ceilings), ..lease };
+        Ok(leases.into_iter().map(within).collect())
+    }
+
+    async fn renew(&self, leases: &[LeaseRef]) -> Result<Vec<Recall>, SourceError> {
+        let recalls = self.engine.renew(&self.worker, leases).await.map_err(|e| source_error(&e))?;
+        Ok(recalls.into_iter().map(recall).collect())
+    }
+
+    async fn recalls(&self) -> Recall {
+        recall(self.engine.recalls(&self.worker).await)
+    }
+
+    async fn settle(&self, lease: &LeaseRef, settled: Settled) -> Result<(), SourceError> {
+        let settled = bulkhead_engine::Settled {
+            outcome: settled.outcome,
+            usage: settled.usage,
+            started_at: settled.started_at,
+            start: settled.start.map(|start| start_text(start).to_owned()),
+        };
+        self.engine.settle(lease, settled).await.map(drop).map_err(|e| source_error(&e))
+    }
+}
+
+/// Each limit, but no more than its ceiling.
+fn lower(asked: &Limits, ceilings: &Limits) -> Limits {
+    Limits {
+        time_ms: asked.time_ms.min(ceilings.time_ms),
+        soft_percent: asked.soft_percent,
+        cpu_ms: asked.cpu_ms,
+        memory_mib: asked.memory_mib.min(ceilings.memory_mib),
+        processes: asked.processes.min(ceilings.processes),
+        scratch_mib: asked.scratch_mib.min(ceilings.scratch_mib),
+        scratch_inodes: asked.scratch_inodes.min(ceilings.scratch_inodes),
+        input_bytes: asked.input_bytes.min(ceilings.input_bytes),
+        output_bytes: asked.output_bytes.min(ceilings.output_bytes),
+        log_bytes: asked.log_bytes.min(ceilings.log_bytes),
+        log_lines: asked.log_lines.min(ceilings.log_lines),
+        connections: asked.connections.min(ceilings.connections),
+    }
+}
+
+/// The platform as what answers a running function.
+pub(crate) struct PlatformHost(pub(crate) Arc<Platform>);
+
+fn kept(error: &PlatformError) -> SourceError {
+    SourceError(error.to_string())
+}
+
+#[async_trait]
+impl Host for PlatformHost {
+    async fn prepare(&self, lease: &Lease) -> Result<Prepared, CallError> {
+        let prepared = self.0.prepare(lease).await?;
+        let bulkhead_platform::Prepared { version, bundle, context } = prepared;
+        Ok(Prepared { version, bundle, context })
+    }
+
+    async fn call(&self, lease: &Lease, method: &str, params: Value) -> Result<Value, CallError> {
+        self.0.call(lease, method, params).await
+    }
+
+    async fn log(&self, lease: &Lease, lines: Vec<LogLine>) -> Result<(), SourceError> {
+        self.0.log(lease, lines).await.map_err(|error| kept(&error))
+    }
+
+    async fn event(&self, lease: &Lease, event: TimelineEvent) -> Result<(), SourceError> {
+        self.0.event(lease, event).await.map_err(|error| kept(&error))
+    }
+}
+
+/// The gateway under the policy of each attempt's tenant.
+pub(crate) struct TenantEgress {
+    pub(crate) platform: Arc<Platform>,
+    pub(crate) gateway: Gateway,
+}
+
+/// What a version that declared no connections of its own is refused by.
+const NOT_DECLARED: &str = "version.outbound_not_declared";
+
+#[async_trait]
+impl Egress for TenantEgress {
+    async fn connect(
+        &self,
+        lease: &Lease,
+        version: &Version,
+        request: &OpenRequest,
+    ) -> Result<Connected, Refused> {
+        let denied = |message: String, rule: &str| Refused {
+            code: "egress_denied".to_owned(),
+            message,
+            rule: Some(rule.to_owned()),
+        };
+        if !version.spec.uses.outbound {
+            let message = "this version declares no connections of its own: deploy it again";
+            return Err(denied(message.to_owned(), NOT_DECLARED));
+        }
+        let policy = self.platform.egress_policy(&lease.function.tenant).await.map_err(|error| {
+            tracing::error!(%error, "no egress policy to be had: denied");
+            denied("the policy could not be read".to_owned(), "platform.policy_unknown")
+        })?;
+        let (stream, address) = self.gateway.connect(&policy, request).await?;
+        Ok(Connected { stream, address })
+    }
+}
+
+/// The platform as what says which version a due schedule runs.
+pub(crate) struct LiveVersions(pub(crate) Arc<Platform>);
+
+#[async_trait]
+impl Resolve for LiveVersions {
+    async fn live(&self, function: &FunctionKey, _: Option<&ConnectionId>) -> Result<Live, String> {
+        let version = self.0.live_version(function).await.map_err(|error| error.to_string())?;
+        Ok(Live {
+            version: version.id.clone(),
+            limits: version.spec.limits.clone(),
+            retry: version.spec.retry.clone(),
+            input: Value::Null,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_limit_is_above_its_ceiling() {
+        let huge = Limits {
+            time_ms: u64::MAX,
+            memory_mib: u64::MAX,
+            processes: u32::MAX,
+            scratch_mib: u64::MAX,
+            scratch_inodes: u64::MAX,
+            input_bytes: u64::MAX,
+            output_bytes: u64::MAX,
+            log_bytes: u64::MAX,
+            log_lines: u64::MAX,
+            connections: u32::MAX,
+            ..Limits::default()
+        };
+        let ceilings = Limits::default();
+        assert_eq!(lower(&huge, &ceilings), ceilings);
+        let small = Limits { time_ms: 1, ..Limits::default() };
+        assert_eq!(lower(&small, &ceilings), small);
+    }
+}

@@ -1,0 +1,109 @@
+//! A server of our own over a temporary directory, for `demo` and `bench`.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use bulkhead_api::{Deploy, DeployFunction, Deployment, KeyCreated, Op, PutConnection, PutIntegration, PutTenant, Tenant};
+use bulkhead_client::{Client, Request};
+use bulkhead_config::Config;
+use bulkhead_telemetry::LogFormat;
+use bulkhead_wall_process::ProcessWall;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::context::Context;
+use crate::privileged::{self, Privileged};
+use crate::server::Server;
+
+/// The tenant that owns everything in a demo or a benchmark.
+pub(crate) const TENANT: &str = "demo";
+
+/// What was made while the process had one thread.
+pub(crate) struct Ready {
+    config: Config,
+    privileged: Privileged,
+    directory: TempDir,
+}
+
+/// Makes the directory and the launcher, and gives root away. `name` and the process id name the instance, so that
+/// several can run beside each other.
+pub(crate) fn prepare(
+    context: &Context,
+    name: &str,
+    settings: &[(&str, &str)],
+) -> anyhow::Result<Ready> {
+    let directory = tempfile::Builder::new().prefix("bulkhead-").tempdir()?;
+    // The unprivileged user passes through to the data directory in it, and lists nothing.
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o711))?;
+    let data_dir = directory.path().join("data");
+    let data_dir = data_dir.to_str().context("the temporary directory's name is no text")?;
+    // What was typed comes last, and so wins.
+    let own = [("data_dir", data_dir), ("listen", "127.0.0.1:0"), ("log.level", "warn")];
+    let config = context.embedded(&[&own, settings].concat())?;
+    let instance = format!("{name}-{}", std::process::id());
+    let privileged = privileged::begin(&config, &instance)?;
+    bulkhead_telemetry::init(&config.log_level, LogFormat::Text)?;
+    Ok(Ready { config, privileged, directory })
+}
+
+/// A server that runs, with a tenant and its key.
+pub(crate) struct Embedded {
+    /// The server.
+    pub(crate) server: Server,
+    /// Talks to it with the tenant's key.
+    pub(crate) client: Client,
+    /// Removed with the last value.
+    _directory: TempDir,
+}
+
+impl Ready {
+    /// Starts the server and makes the tenant.
+    pub(crate) async fn start(self) -> anyhow::Result<Embedded> {
+        let wall = Arc::new(ProcessWall::new(self.privileged.launcher)?);
+        let server = Server::start(&self.config, wall).await?;
+        let admin = Client::new(&server.url, Some(server.admin_key.secret.reveal()))?;
+        let put = Request::new(Op::PutTenant, &[TENANT]).json(&PutTenant::default());
+        admin.call::<Tenant>(put).await?;
+        let create = Request::new(Op::CreateKey, &[TENANT]).json(&json!({"label": "embedded"}));
+        let key: KeyCreated = admin.call(create).await?;
+        let client = admin.with_key(&key.secret);
+        Ok(Embedded { server, client, _directory: self.directory })
+    }
+}
+
+impl Embedded {
+    /// Makes an integration and a connection to it.
+    pub(crate) async fn connect(
+        &self,
+        integration: &str,
+        base_url: &str,
+        connection: &str,
+    ) -> anyhow::Result<()> {
+        let put = PutIntegration {
+            base_url: Some(base_url.to_owned()),
+            auth: json!({"mode": "bearer"}),
+            ..PutIntegration::default()
+        };
+        self.client.send(Request::new(Op::PutIntegration, &[integration]).json(&put)).await?;
+        let put = PutConnection {
+            connection_id: connection.to_owned(),
+            integration: integration.to_owned(),
+            credentials: json!({"token": "a-token-that-no-sandbox-sees"}),
+            metadata: Value::Null,
+        };
+        self.client.send(Request::new(Op::PutConnection, &[]).json(&put)).await?;
+        Ok(())
+    }
+
+    /// Makes functions live.
+    pub(crate) async fn deploy(&self, functions: Vec<DeployFunction>) -> anyhow::Result<Deployment> {
+        let body = Deploy { functions, dry_run: false, allow_destructive: false, partial: false };
+        Ok(self.client.call(Request::new(Op::Deploy, &[]).json(&body)).await?)
+    }
+
+    /// Ends everything; nothing is left behind.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.server.stop().await
+    }
+}
