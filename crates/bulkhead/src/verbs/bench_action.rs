@@ -29,7 +29,7 @@ const CALLERS: usize = 32;
 const FUNCTION: [&str; 2] = ["bench", "noop"];
 
 pub(crate) fn run(typed: &Bench, context: &Context) -> anyhow::Result<(Vec<Series>, Vec<Target>)> {
-    let functions = [FUNCTION.join("/actions/")];
+    let functions = [FUNCTION.join("/action/")];
     let what = Compile { project: &typed.examples, functions: &functions, type_check: false };
     let functions = compile(&context.config.tools, &what, |note| output::say(note))?;
     let ready = prepare(context, "bench", &[])?;
