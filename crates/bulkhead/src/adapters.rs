@@ -52,7 +52,8 @@ impl WorkSource for EngineSource {
     }
 
     async fn renew(&self, leases: &[LeaseRef]) -> Result<Vec<Recall>, SourceError> {
-        let recalls = self.engine.renew(&self.worker, leases).await.map_err(|e| source_error(&e))?;
+        let recalls =
+            self.engine.renew(&self.worker, leases).await.map_err(|e| source_error(&e))?;
         Ok(recalls.into_iter().map(recall).collect())
     }
 
@@ -143,10 +144,11 @@ impl Egress for TenantEgress {
             let message = "this version declares no connections of its own: deploy it again";
             return Err(denied(message.to_owned(), NOT_DECLARED));
         }
-        let policy = self.platform.egress_policy(&lease.function.tenant).await.map_err(|error| {
-            tracing::error!(%error, "no egress policy to be had: denied");
-            denied("the policy could not be read".to_owned(), "platform.policy_unknown")
-        })?;
+        let policy =
+            self.platform.egress_policy(&lease.function.tenant).await.map_err(|error| {
+                tracing::error!(%error, "no egress policy to be had: denied");
+                denied("the policy could not be read".to_owned(), "platform.policy_unknown")
+            })?;
         let (stream, address) = self.gateway.connect(&policy, request).await?;
         Ok(Connected { stream, address })
     }

@@ -116,14 +116,18 @@ fn collect(out: &Path) -> anyhow::Result<Vec<DeployFunction>> {
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
-    let file = std::fs::File::open(path).with_context(|| format!("can't read {}", path.display()))?;
+    let file =
+        std::fs::File::open(path).with_context(|| format!("can't read {}", path.display()))?;
     let mut text = String::new();
     file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)
 }
 
 /// A program of the author's machine, with nothing of our environment but what Node.js needs to find its way.
-#[allow(clippy::disallowed_methods, reason = "the compiler and the demo's API are programs we start")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the compiler and the demo's API are programs we start"
+)]
 pub(crate) fn command(program: &Path) -> std::process::Command {
     let mut command = std::process::Command::new(program);
     command.env_clear();

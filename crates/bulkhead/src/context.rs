@@ -27,7 +27,8 @@ impl Context {
     /// The settings as the command line alone has them, and more on top: for a server of our own that no file or
     /// environment of the machine should change.
     pub(crate) fn embedded(&self, more: &[(&str, &str)]) -> anyhow::Result<Config> {
-        let mut flags = vec![("runtime_dir".to_owned(), self.config.runtime_dir.display().to_string())];
+        let mut flags =
+            vec![("runtime_dir".to_owned(), self.config.runtime_dir.display().to_string())];
         flags.extend(self.flags.iter().cloned());
         flags.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         let raw = Raw::from_flags(&flags)?;
@@ -37,7 +38,9 @@ impl Context {
     /// A client with the tenant's key.
     pub(crate) fn tenant(&self) -> anyhow::Result<Client> {
         let key = self.config.client.key.as_ref().ok_or_else(|| {
-            anyhow::anyhow!("this needs a tenant's key: --key, BULKHEAD_KEY, or `key` in bulkhead.toml")
+            anyhow::anyhow!(
+                "this needs a tenant's key: --key, BULKHEAD_KEY, or `key` in bulkhead.toml"
+            )
         })?;
         Ok(Client::new(&self.config.client.server, Some(key.reveal()))?)
     }
@@ -45,7 +48,9 @@ impl Context {
     /// A client with the operator's key.
     pub(crate) fn admin(&self) -> anyhow::Result<Client> {
         let key = find_admin_key(&self.config).ok_or_else(|| {
-            anyhow::anyhow!("this needs the admin key: BULKHEAD_ADMIN_KEY, or DATA_DIR/admin.key on the server")
+            anyhow::anyhow!(
+                "this needs the admin key: BULKHEAD_ADMIN_KEY, or DATA_DIR/admin.key on the server"
+            )
         })?;
         Ok(Client::new(&self.config.client.server, Some(key.reveal()))?)
     }

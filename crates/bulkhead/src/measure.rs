@@ -130,7 +130,10 @@ impl Measurement {
             return output::json(self);
         }
         let Machine { cores, memory_gib, kernel } = &self.machine;
-        output::say(&format!("{cores} cores, {memory_gib} GiB, Linux {kernel}, commit {}", self.commit));
+        output::say(&format!(
+            "{cores} cores, {memory_gib} GiB, Linux {kernel}, commit {}",
+            self.commit
+        ));
         let row = |s: &Series| {
             let numbers = [s.p50, s.p95, s.p99, s.min, s.max].map(|value| format!("{value}"));
             let mut row = vec![s.name.clone(), s.unit.to_owned(), s.n.to_string()];
@@ -175,10 +178,8 @@ pub(crate) fn commit(directory: &std::path::Path) -> String {
     }
     let Ok(head) = std::fs::read_to_string(git.join("HEAD")) else { return unknown() };
     let Some(reference) = head.trim().strip_prefix("ref: ") else { return head.trim().to_owned() };
-    let common = std::fs::read_to_string(git.join("commondir")).map_or_else(
-        |_| git.clone(),
-        |text| git.join(text.trim()),
-    );
+    let common = std::fs::read_to_string(git.join("commondir"))
+        .map_or_else(|_| git.clone(), |text| git.join(text.trim()));
     if let Ok(hash) = std::fs::read_to_string(common.join(reference)) {
         return hash.trim().to_owned();
     }

@@ -27,7 +27,8 @@ pub(crate) fn raw(text: &str) -> anyhow::Result<()> {
 /// Data as JSON: readable at a terminal, one line in a pipe.
 pub(crate) fn json<T: Serialize>(value: &T) -> anyhow::Result<()> {
     let pretty = io::stdout().is_terminal();
-    let text = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+    let text =
+        if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
     line(&text?)
 }
 
@@ -38,7 +39,8 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
 
 /// A table as text.
 pub(crate) fn lay_out(head: &[&str], rows: &[Vec<String>]) -> String {
-    let cell = |row: &Vec<String>, place: usize| row.get(place).map_or(0, |cell| cell.chars().count());
+    let cell =
+        |row: &Vec<String>, place: usize| row.get(place).map_or(0, |cell| cell.chars().count());
     let width = |place: usize| {
         let widest = rows.iter().map(|row| cell(row, place)).max().unwrap_or(0);
         widest.max(head.get(place).map_or(0, |name| name.chars().count()))
@@ -78,7 +80,8 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["long name".to_owned(), "2".to_owned()]];
+        let rows =
+            [vec!["a".to_owned(), "1".to_owned()], vec!["long name".to_owned(), "2".to_owned()]];
         let expected = "name       n\na          1\nlong name  2\n";
         assert_eq!(lay_out(&["name", "n"], &rows), expected);
     }

@@ -52,14 +52,19 @@ fn own_data_dir(path: &Path, user: User) -> anyhow::Result<()> {
         Err(_) => {
             // Others may pass through to bundles, and list nothing.
             let mut builder = std::fs::DirBuilder::new();
-            builder.recursive(true).mode(0o711).create(path).with_context(|| format!("can't make {shown}"))?;
+            builder
+                .recursive(true)
+                .mode(0o711)
+                .create(path)
+                .with_context(|| format!("can't make {shown}"))?;
             true
         }
     };
     let User::Ids { uid, gid } = user else { return Ok(()) };
     if made {
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-        rustix::fs::chown(path, Some(uid), Some(gid)).with_context(|| format!("can't give {shown} away"))?;
+        rustix::fs::chown(path, Some(uid), Some(gid))
+            .with_context(|| format!("can't give {shown} away"))?;
         return rustix::fs::chmod(path, Mode::from_raw_mode(0o711))
             .with_context(|| format!("can't set the mode of {shown}"));
     }

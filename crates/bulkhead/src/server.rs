@@ -85,7 +85,13 @@ impl Server {
         };
         let runner = Runner::new(pool(config), ZygoteConfig::default(), parts);
         let (stopping, stops) = watch::channel(false);
-        let worker = work(config, &engine, &runner, WorkerId::generate(clock.now(), entropy.as_ref()), stops.clone());
+        let worker = work(
+            config,
+            &engine,
+            &runner,
+            WorkerId::generate(clock.now(), entropy.as_ref()),
+            stops.clone(),
+        );
         let resolve = Arc::new(LiveVersions(Arc::clone(&platform)));
         let (background_engine, background_stops) = (engine.clone(), stops.clone());
         let background = tokio::spawn(async move {
@@ -96,12 +102,11 @@ impl Server {
             public_url: url.clone(),
             ceilings: config.ceilings.clone(),
             requests_max: config.http_requests as usize,
-            connections_max: config.http_connections as usize,
             stopping: stops.clone(),
             worker_ready: worker_ready(worker.abort_handle()),
             metrics: metrics::of(runner.clone()),
         };
-        let app = App::new(engine, platform, clock, entropy, options);
+        let app = App::new(engine, platform, entropy, options);
         let connections_max = config.http_connections as usize;
         let http = tokio::spawn(bulkhead_server::serve(
             listener,
@@ -129,7 +134,9 @@ async fn stopped(mut stops: watch::Receiver<bool>) {
     drop(stops.wait_for(|stop| *stop).await);
 }
 
-fn worker_ready(worker: tokio::task::AbortHandle) -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
+fn worker_ready(
+    worker: tokio::task::AbortHandle,
+) -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
     Arc::new(move || match worker.is_finished() {
         true => Err("the worker has ended".to_owned()),
         false => Ok(()),

@@ -298,9 +298,9 @@ fn tools(read: &Reader<'_>, around: &Surroundings, runtime_dir: &Path) -> Tools 
     let said = |key| Some(read.text(key).0).filter(|said| !said.is_empty());
     let first = |candidates: Vec<PathBuf>| candidates.into_iter().find(|path| path.is_file());
     let beside = around.program.parent().map(Path::to_owned).unwrap_or_default();
-    let node = said("node").map(PathBuf::from).or_else(|| {
-        first(vec![runtime_dir.join("rootfs/runtime/node")])
-    });
+    let node = said("node")
+        .map(PathBuf::from)
+        .or_else(|| first(vec![runtime_dir.join("rootfs/runtime/node")]));
     let compiler = said("compiler").map(|said| around.directory.join(said)).or_else(|| {
         first(vec![
             beside.join("compiler/compile.mjs"),

@@ -9,7 +9,7 @@ use bulkhead_api::{Op, Route};
 use bulkhead_engine::Engine;
 use bulkhead_platform::Platform;
 use bulkhead_telemetry::metrics::{Histogram, Page};
-use bulkhead_types::{Clock, Entropy, Limits};
+use bulkhead_types::{Entropy, Limits};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, watch};
 
@@ -24,8 +24,6 @@ pub struct AppOptions {
     pub ceilings: Limits,
     /// Requests under way at the same time.
     pub requests_max: usize,
-    /// Connections open at the same time.
-    pub connections_max: usize,
     /// Becomes true when the server stops: no new work is taken from then on.
     pub stopping: watch::Receiver<bool>,
     /// Says what of the worker is not ready, for `/readyz`.
@@ -43,7 +41,6 @@ pub struct App {
 pub(crate) struct Inner {
     pub(crate) engine: Engine,
     pub(crate) platform: Arc<Platform>,
-    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) admin_hash: [u8; 32],
     pub(crate) options: AppOptions,
@@ -62,14 +59,12 @@ impl App {
     pub fn new(
         engine: Engine,
         platform: Arc<Platform>,
-        clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         options: AppOptions,
     ) -> Self {
         let inner = Inner {
             engine,
             platform,
-            clock,
             entropy,
             admin_hash: Sha256::digest(options.admin_key.as_bytes()).into(),
             requests: Semaphore::new(options.requests_max),

@@ -15,7 +15,8 @@ use serde_json::Value;
 #[derive(Debug, Clone)]
 pub struct ApiError {
     status: u16,
-    body: ErrorBody,
+    // Boxed: every handler's result carries it.
+    body: Box<ErrorBody>,
     retry_after_s: Option<u64>,
     execution: Option<ExecutionId>,
 }
@@ -29,7 +30,8 @@ impl ApiError {
         debug_assert!(codes::find(code).is_some(), "{code} is not in the table of codes");
         let status = codes::find(code).map_or(500, |entry| entry.status);
         let retry_after_s = matches!(status, 429 | 503).then_some(RETRY_AFTER_S);
-        Self { status, body: ErrorBody::new(code, message), retry_after_s, execution: None }
+        let body = Box::new(ErrorBody::new(code, message));
+        Self { status, body, retry_after_s, execution: None }
     }
 
     /// A fault of our own. The cause goes to the log, not to the caller.
@@ -49,7 +51,7 @@ impl ApiError {
     ) -> Self {
         let missing = ErrorInfo::new("internal", "the execution failed without saying why");
         let error = error.unwrap_or(&missing);
-        let mut body = ErrorBody::new(&error.code, error.message.clone());
+        let mut body = Box::new(ErrorBody::new(&error.code, error.message.clone()));
         body.error.payload.clone_from(&error.payload);
         body.error.upstream = upstream(error);
         let status = match codes::find(&error.code) {
@@ -88,11 +90,12 @@ impl ApiError {
             Retry::After(wait) => Some(wait.as_secs().max(1)),
             _ => matches!(status, 429 | 503).then_some(RETRY_AFTER_S),
         };
-        Self { status, body: ErrorBody::new(code, chain(error)), retry_after_s, execution: None }
+        let body = Box::new(ErrorBody::new(code, chain(error)));
+        Self { status, body, retry_after_s, execution: None }
     }
 
     /// The body, for where there is no response to make.
-    pub(crate) const fn body(&self) -> &ErrorBody {
+    pub(crate) fn body(&self) -> &ErrorBody {
         &self.body
     }
 }
@@ -163,7 +166,7 @@ impl From<IdError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, axum::Json(self.body)).into_response();
+        let mut response = (status, axum::Json(*self.body)).into_response();
         let answer = response.headers_mut();
         if let Some(seconds) = self.retry_after_s {
             answer.insert(RETRY_AFTER, HeaderValue::from(seconds));

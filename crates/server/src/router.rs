@@ -17,7 +17,6 @@ use crate::{
 };
 
 /// Serves every route of the table.
-#[must_use]
 pub fn router(app: App) -> Router {
     let mut router = Router::new();
     for route in ROUTES {

@@ -2,9 +2,9 @@
 
 use crate::cli::{Bench, Benchmark};
 use crate::context::Context;
+use crate::exit;
 use crate::measure::{Machine, Measurement, commit};
 use crate::verbs::{bench_action, bench_memory, bench_start};
-use crate::exit;
 
 /// Measures and prints. Exit code 0 whether or not a target is met: a benchmark is no test.
 pub(crate) fn run(typed: &Bench, context: Context) -> anyhow::Result<u8> {

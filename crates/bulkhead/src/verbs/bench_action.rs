@@ -31,7 +31,7 @@ const FUNCTION: [&str; 2] = ["bench", "noop"];
 pub(crate) fn run(typed: &Bench, context: &Context) -> anyhow::Result<(Vec<Series>, Vec<Target>)> {
     let functions = [FUNCTION.join("/action/")];
     let what = Compile { project: &typed.examples, functions: &functions, type_check: false };
-    let functions = compile(&context.config.tools, &what, |note| output::say(note))?;
+    let functions = compile(&context.config.tools, &what, output::say)?;
     let ready = prepare(context, "bench", &[])?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -68,7 +68,11 @@ async fn measure(embedded: &Embedded, typed: &Bench) -> anyhow::Result<(Vec<Seri
     let sandboxes = embedded.server.runner.snapshot();
     output::say(&format!(
         "starts: {} parked, {} forked, {} cold; {} sandboxes for {} attempts",
-        sandboxes.parked, sandboxes.forked, sandboxes.cold, sandboxes.sandboxes_used, sandboxes.executions
+        sandboxes.parked,
+        sandboxes.forked,
+        sandboxes.cold,
+        sandboxes.sandboxes_used,
+        sandboxes.executions
     ));
     let targets = vec![
         Target::at_most("T2", "p50, action over HTTP, one at a time", alone.p50, 5.0, "ms"),

@@ -45,7 +45,12 @@ pub(crate) fn run(typed: Connections, context: &Context) -> anyhow::Result<u8> {
         return Ok(exit::DONE);
     }
     let row = |c: &Connection| {
-        vec![c.integration.clone(), c.connection_id.clone(), c.updated_at.clone(), c.metadata.to_string()]
+        vec![
+            c.integration.clone(),
+            c.connection_id.clone(),
+            c.updated_at.clone(),
+            c.metadata.to_string(),
+        ]
     };
     let rows: Vec<_> = connections.iter().map(row).collect();
     output::table(&["integration", "connection", "changed", "metadata"], &rows)?;

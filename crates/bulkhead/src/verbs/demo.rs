@@ -42,9 +42,14 @@ pub(crate) fn run(typed: &Demo, context: Context) -> anyhow::Result<u8> {
     // First what runs programs of this machine as whoever called us, while we still are that user.
     output::say("compiling examples/");
     let what = Compile { project: &typed.examples, functions: &[], type_check: true };
-    let functions = compile(&context.config.tools, &what, |note| output::say(&format!("note: {note}")))?;
+    let functions =
+        compile(&context.config.tools, &what, |note| output::say(&format!("note: {note}")))?;
     let api = DemoApi::start(&context.config.tools.node, &typed.examples)?;
-    output::say(&format!("{} functions compiled; the demo's API listens on {}", functions.len(), api.url));
+    output::say(&format!(
+        "{} functions compiled; the demo's API listens on {}",
+        functions.len(),
+        api.url
+    ));
 
     // The demo's API is on loopback, which functions reach only where the operator says so: this one port.
     let rule = format!("name=demo-api 127.0.0.1/32 :{}", api.port()?);
@@ -55,7 +60,8 @@ pub(crate) fn run(typed: &Demo, context: Context) -> anyhow::Result<u8> {
         let embedded = ready.start().await?;
         embedded.connect(steps::INTEGRATION, &api.url, steps::CONNECTION).await?;
         let deployed = embedded.deploy(functions).await?;
-        let server = format!("{} functions live on {}", deployed.changes.len(), embedded.server.url);
+        let server =
+            format!("{} functions live on {}", deployed.changes.len(), embedded.server.url);
         let mut shown = vec![Shown::new("server and deploy", began.elapsed(), Ok(server))];
         let result = show(&embedded, &mut shown).await;
         embedded.stop().await?;

@@ -1,6 +1,8 @@
 //! `bulkhead deploy`, `rollback`, `deployments`, `functions`
 
-use bulkhead_api::{Change, Deploy as DeployBody, Deployment, DeploymentList, Function, FunctionList, Op};
+use bulkhead_api::{
+    Change, Deploy as DeployBody, Deployment, DeploymentList, Function, FunctionList, Op,
+};
 use bulkhead_client::{Client, Request};
 
 use crate::cli::Deploy;
@@ -16,7 +18,8 @@ pub(crate) fn run(typed: &Deploy, context: &Context) -> anyhow::Result<u8> {
         type_check: !typed.no_type_check,
     };
     output::say(&format!("compiling {}", typed.project.display()));
-    let functions = compile(&context.config.tools, &what, |note| output::say(&format!("note: {note}")))?;
+    let functions =
+        compile(&context.config.tools, &what, |note| output::say(&format!("note: {note}")))?;
     output::say(&format!("{} functions compiled", functions.len()));
     let body = DeployBody {
         functions,

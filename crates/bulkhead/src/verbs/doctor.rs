@@ -36,7 +36,9 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<u8> {
     output::table(&["process wall needs", "there", "found", "remedy"], &rows)?;
     let verdict = match (process.available, process.fork_isolation) {
         (true, true) => "the process wall works at full strength",
-        (true, false) => "the process wall works; each execution gets a compartment of its own, not a fork",
+        (true, false) => {
+            "the process wall works; each execution gets a compartment of its own, not a fork"
+        }
         (false, _) => "the process wall does not work here",
     };
     output::say(verdict);

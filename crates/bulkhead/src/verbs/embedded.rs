@@ -4,7 +4,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use bulkhead_api::{Deploy, DeployFunction, Deployment, KeyCreated, Op, PutConnection, PutIntegration, PutTenant, Tenant};
+use bulkhead_api::{
+    Deploy, DeployFunction, Deployment, KeyCreated, Op, PutConnection, PutIntegration, PutTenant,
+    Tenant,
+};
 use bulkhead_client::{Client, Request};
 use bulkhead_config::Config;
 use bulkhead_telemetry::LogFormat;
@@ -97,7 +100,10 @@ impl Embedded {
     }
 
     /// Makes functions live.
-    pub(crate) async fn deploy(&self, functions: Vec<DeployFunction>) -> anyhow::Result<Deployment> {
+    pub(crate) async fn deploy(
+        &self,
+        functions: Vec<DeployFunction>,
+    ) -> anyhow::Result<Deployment> {
         let body = Deploy { functions, dry_run: false, allow_destructive: false, partial: false };
         Ok(self.client.call(Request::new(Op::Deploy, &[]).json(&body)).await?)
     }

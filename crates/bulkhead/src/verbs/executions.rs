@@ -60,7 +60,8 @@ fn print_list(list: &ExecutionList, context: &Context) -> anyhow::Result<()> {
         ]
     };
     let rows: Vec<_> = list.executions.iter().map(row).collect();
-    let head = ["execution", "function", "kind", "state", "attempts", "connection", "created", "error"];
+    let head =
+        ["execution", "function", "kind", "state", "attempts", "connection", "created", "error"];
     output::table(&head, &rows)?;
     if let Some(cursor) = &list.next_cursor {
         output::say(&format!("there is more: --cursor {cursor}"));

@@ -47,7 +47,9 @@ fn failed(error: ClientError, context: &Context) -> anyhow::Result<u8> {
         output::json(payload)?;
     }
     if let Some(execution) = execution_id {
-        output::say(&format!("execution {execution}: `bulkhead executions show {execution}` tells more"));
+        output::say(&format!(
+            "execution {execution}: `bulkhead executions show {execution}` tells more"
+        ));
     }
     Err(error.into())
 }

@@ -27,7 +27,11 @@ pub(crate) fn run(typed: Sync, context: &Context) -> anyhow::Result<u8> {
             if accepted.duplicate {
                 output::say("it runs already");
             }
-            if context.json { output::json(&accepted)? } else { output::line(&accepted.execution_id)? }
+            if context.json {
+                output::json(&accepted)?
+            } else {
+                output::line(&accepted.execution_id)?
+            }
             return Ok(exit::DONE);
         }
         Sync::Pause { which } => vec![one(call(Op::PauseSync, &which, false, false))?],
@@ -53,6 +57,9 @@ pub(crate) fn run(typed: Sync, context: &Context) -> anyhow::Result<u8> {
         ]
     };
     let rows: Vec<_> = syncs.iter().map(row).collect();
-    output::table(&["sync", "connection", "frequency", "schedule", "next", "last execution"], &rows)?;
+    output::table(
+        &["sync", "connection", "frequency", "schedule", "next", "last execution"],
+        &rows,
+    )?;
     Ok(exit::DONE)
 }

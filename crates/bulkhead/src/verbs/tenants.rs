@@ -11,8 +11,10 @@ pub(crate) fn run(typed: Tenants, context: &Context) -> anyhow::Result<u8> {
     let client = context.admin()?;
     let tenants = match typed {
         Tenants::List => {
-            block_on(async { Ok(client.call::<TenantList>(Request::new(Op::ListTenants, &[])).await?) })?
-                .tenants
+            block_on(async {
+                Ok(client.call::<TenantList>(Request::new(Op::ListTenants, &[])).await?)
+            })?
+            .tenants
         }
         Tenants::Put { tenant, display_name } => {
             let put = PutTenant { display_name, ..PutTenant::default() };

@@ -87,9 +87,11 @@ async fn action(client: &Client) -> Checked {
 async fn refusal(client: &Client) -> Checked {
     match client.send(run("echo", &json!({"message": "refuse me"}))).await {
         Err(ClientError::Api { status, detail, .. }) => {
-            let asked = detail.payload.as_ref().is_some_and(|payload| payload["asked"] == "refuse me");
+            let asked =
+                detail.payload.as_ref().is_some_and(|payload| payload["asked"] == "refuse me");
             let as_claimed = detail.code == "action_error" && asked;
-            let told = format!("HTTP {status}, {}: {}", detail.code, detail.payload.unwrap_or_default());
+            let told =
+                format!("HTTP {status}, {}: {}", detail.code, detail.payload.unwrap_or_default());
             Ok(if as_claimed { Ok(told) } else { Err(told) })
         }
         Err(error) => Err(error.into()),
@@ -151,7 +153,9 @@ async fn records(client: &Client) -> anyhow::Result<(usize, BTreeSet<String>)> {
             .query_maybe("cursor", cursor.as_deref());
         let page: RecordPage = client.call(request).await?;
         count += page.records.len();
-        ids.extend(page.records.iter().filter_map(|record| record["id"].as_str()).map(str::to_owned));
+        ids.extend(
+            page.records.iter().filter_map(|record| record["id"].as_str()).map(str::to_owned),
+        );
         cursor = page.next_cursor;
         if cursor.is_none() {
             return Ok((count, ids));
@@ -190,8 +194,12 @@ async fn webhooks(client: &Client) -> Checked {
     let check = || {
         let made = executions.len();
         claim(made == DELIVERIES, || format!("{made} executions for {DELIVERIES} deliveries"))?;
-        claim(duplicates == REPEATED, || format!("{duplicates} of {REPEATED} repetitions were seen"))?;
-        claim(handled.len() == DELIVERIES, || format!("{} of {DELIVERIES} were handled", handled.len()))
+        claim(duplicates == REPEATED, || {
+            format!("{duplicates} of {REPEATED} repetitions were seen")
+        })?;
+        claim(handled.len() == DELIVERIES, || {
+            format!("{} of {DELIVERIES} were handled", handled.len())
+        })
     };
     Ok(check().map(|()| {
         format!(
