@@ -10,14 +10,18 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The root file system of the runtime image that `cargo xtask image` makes.
+/// The root file system of the runtime image that `cargo xtask image` makes, in the target directory that the test
+/// itself was built in.
 ///
 /// # Errors
 /// When it is not there: says how to make it.
 pub fn rootfs() -> Result<PathBuf, String> {
-    let rootfs = workspace().join("target/runtime/rootfs");
-    if rootfs.join("runtime/guest").exists() {
-        return rootfs.canonicalize().map_err(|error| error.to_string());
-    }
-    Err(format!("{} is missing: `cargo xtask image` makes it", rootfs.display()))
+    let test = std::env::current_exe().map_err(|error| error.to_string())?;
+    let near = test.ancestors().map(|directory| directory.join("runtime/rootfs"));
+    let elsewhere = workspace().join("target/runtime/rootfs");
+    near.chain([elsewhere])
+        .find(|rootfs| rootfs.join("runtime/guest").exists())
+        .ok_or_else(|| "there is no runtime image: `cargo xtask image` makes it".to_owned())?
+        .canonicalize()
+        .map_err(|error| error.to_string())
 }
