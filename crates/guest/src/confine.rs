@@ -132,7 +132,10 @@ fn resource_limits(cpu_s: Option<u64>) -> std::io::Result<()> {
     sys::limit(libc::RLIMIT_MSGQUEUE, 0)?;
     sys::limit(libc::RLIMIT_NICE, 0)?;
     sys::limit(libc::RLIMIT_RTPRIO, 0)?;
-    cpu_s.map_or(Ok(()), |seconds| sys::limit(libc::RLIMIT_CPU, seconds.max(1)))
+    // SIGXCPU at the limit; SIGKILL a second later for who ignores it.
+    cpu_s.map_or(Ok(()), |seconds| {
+        sys::limits(libc::RLIMIT_CPU, seconds.max(1), seconds.max(1).saturating_add(1))
+    })
 }
 
 #[derive(Debug, thiserror::Error)]

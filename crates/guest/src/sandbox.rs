@@ -47,6 +47,8 @@ pub(crate) struct Sandbox {
     pub(crate) pidfd: Option<OwnedFd>,
     /// Bytes that the worker lets it send; goes below zero by at most one read.
     pub(crate) credit: i64,
+    /// CPU time it may use, microseconds.
+    pub(crate) cpu_us_max: Option<u64>,
     pub(crate) before: Counters,
     /// Seen full when last looked at.
     pub(crate) scratch_full: bool,
@@ -95,6 +97,7 @@ impl Sandbox {
             pid: None,
             pidfd: None,
             credit: i64::from(SANDBOX_WINDOW_BYTES),
+            cpu_us_max: None,
             before,
             scratch_full: false,
             cause: None,
@@ -150,11 +153,17 @@ impl Sandbox {
             (_, Some(libc::SIGKILL)) if oom => SandboxGone::OutOfMemory,
             (None, _) if oom => SandboxGone::OutOfMemory,
             (_, Some(libc::SIGXCPU)) => SandboxGone::CpuLimit,
+            (_, Some(libc::SIGKILL)) if self.cpu_used_up() => SandboxGone::CpuLimit,
             (_, Some(signal)) => SandboxGone::Signalled { signal },
             (Some(status), None) => SandboxGone::Exited { status: status.exited().unwrap_or(-1) },
             // Its zygote died with it and nobody could say: that is a kill from outside.
             (None, _) => SandboxGone::Signalled { signal: libc::SIGKILL },
         }
+    }
+
+    fn cpu_used_up(&self) -> bool {
+        let used = self.exited.map_or(0, |exited| exited.cpu_us);
+        self.cpu_us_max.is_some_and(|max| used >= max)
     }
 
     pub(crate) fn usage(&self, mut counted: SlotUsage) -> SlotUsage {
@@ -225,6 +234,8 @@ mod tests {
         assert_eq!(check(9, same, None), SandboxGone::Signalled { signal: 9 });
         assert_eq!(check(9, oom, None), SandboxGone::OutOfMemory);
         assert_eq!(check(24, same, None), SandboxGone::CpuLimit);
+        let ignored = Sandbox { exited: exited(9), cpu_us_max: Some(5), ..sandbox(now) };
+        assert_eq!(ignored.verdict(same), SandboxGone::CpuLimit, "it ignored SIGXCPU");
         assert_eq!(check(9, oom, Some(SandboxGone::Killed)), SandboxGone::Killed);
     }
 }

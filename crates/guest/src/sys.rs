@@ -144,7 +144,12 @@ pub(crate) fn become_user(uid: u32, gid: u32) -> io::Result<()> {
 
 /// Sets a resource limit, soft and hard alike.
 pub(crate) fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
-    let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
+    limits(resource, value, value)
+}
+
+/// Sets a resource limit.
+pub(crate) fn limits(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
     // SAFETY: the pointer is to a live local of the type that setrlimit reads.
     check(unsafe { libc::setrlimit(resource, &raw const limit) })?;
     Ok(())

@@ -20,7 +20,8 @@ use tokio::net::UnixStream;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    // One after the other: some of them count what is on the machine.
+    let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
     if arguments.list {
         return libtest_mimic::run(&arguments, trials(None)).exit_code();
     }
@@ -61,6 +62,9 @@ fn trials(shared: Option<&Shared>) -> Vec<Trial> {
         a_bundle_that_throws_is_told,
         what_a_sandbox_may_not_send_ends_it,
         every_slot_is_used_again,
+        each_limit_ends_the_sandbox_with_its_name,
+        what_opens_the_kernel_is_refused,
+        a_destroyed_compartment_leaves_nothing,
     )
 }
 
@@ -149,7 +153,7 @@ impl Place {
 
     /// Makes a sandbox, runs `input` in it; its result, how it went, what it used.
     async fn run(&mut self, sandbox: u32, input: Value) -> (Option<Value>, SandboxGone, SlotUsage) {
-        let limits = SandboxLimits { memory_mib: 128, cpu_ms: None, processes: 32 };
+        let limits = SandboxLimits { memory_mib: 128, cpu_ms: Some(3_000), processes: 32 };
         self.tell(&ToGuest::NewSandbox { sandbox, zygote: 1, limits }).await;
         match self.told().await {
             FromGuest::SandboxReady { .. } => {}
@@ -178,10 +182,8 @@ impl Place {
                 frame.sandbox, sandbox,
                 "frames carry the number of the stream they came from"
             );
-            if let Some((_, kind, message)) = assembler.push(frame).unwrap() {
-                if kind == Kind::Result {
-                    result = Some(serde_json::from_slice(&message).unwrap());
-                }
+            if let Some((_, Kind::Result, message)) = assembler.push(frame).unwrap() {
+                result = Some(serde_json::from_slice(&message).unwrap());
             }
         }
     }
@@ -295,4 +297,102 @@ async fn every_slot_is_used_again(wall: &ProcessWall) {
         assert_eq!(gone, SandboxGone::Exited { status: 0 });
     }
     place.compartment.destroy().await.unwrap();
+}
+
+async fn each_limit_ends_the_sandbox_with_its_name(wall: &ProcessWall) {
+    let misbehave = action(
+        "const spawn = () => require('child_process').spawn(process.execPath, ['-e', 'setTimeout(() => {}, 60000)']);
+         if (input.do === 'memory') { const held = []; for (;;) held.push(Buffer.alloc(1 << 20, 1)); }
+         if (input.do === 'fork') { for (;;) { try { spawn().on('error', () => {}); } catch {}
+             await new Promise((resolve) => setTimeout(resolve, 1)); } }
+         if (input.do === 'disk') { for (let i = 0; ; i++) fs.writeFileSync('/tmp/' + i, Buffer.alloc(1 << 20)); }
+         if (input.do === 'inodes') { for (let i = 0; ; i++) fs.writeFileSync('/tmp/' + i, ''); }
+         if (input.do === 'cpu') for (;;);
+         return 'well behaved';",
+    );
+    let mut place = Place::ready(wall, &misbehave).await;
+    let (_, gone, usage) = place.run(1, json!({"do": "memory"})).await;
+    assert_eq!(gone, SandboxGone::OutOfMemory);
+    assert!(usage.memory_bytes_peak > 100 << 20, "{usage:?}");
+    let (_, gone, usage) = place.run(2, json!({"do": "fork"})).await;
+    assert_eq!(gone, SandboxGone::ProcessLimit);
+    assert!(usage.process_refused);
+    for (sandbox, resource) in [(3, "disk"), (4, "inodes")] {
+        let (result, _, usage) = place.run(sandbox, json!({"do": resource})).await;
+        assert_eq!(result.unwrap()["error"]["code"], "ENOSPC", "{resource}");
+        assert!(usage.scratch_full, "{resource}: {usage:?}");
+    }
+    let (_, gone, _) = place.run(5, json!({"do": "cpu"})).await;
+    assert_eq!(gone, SandboxGone::CpuLimit);
+    let (result, ..) = place.run(6, json!({})).await;
+    assert_eq!(result.unwrap()["output"], "well behaved", "the next is none the worse");
+    place.compartment.destroy().await.unwrap();
+}
+
+/// Natively all of these work for whoever runs the tests; see `crates/guest/src/syscalls.json` for the list.
+async fn what_opens_the_kernel_is_refused(wall: &ProcessWall) {
+    let reach = action(
+        "const seen = {};
+         const attempt = async (name, what) => { try { await what(); seen[name] = 'done'; }
+             catch (error) { seen[name] = error.code ?? String(error); } };
+         await attempt('priority', () => require('os').setPriority(-20));
+         await attempt('device', () => fs.openSync('/dev/kvm'));
+         await attempt('memory device', () => fs.openSync('/dev/mem'));
+         await attempt('kernel symbols', () => fs.readFileSync('/proc/kallsyms'));
+         await attempt('kernel settings', () => fs.readFileSync('/proc/sys/kernel/core_pattern'));
+         await attempt('system', () => fs.readdirSync('/sys'));
+         await attempt('node binary', () => fs.openSync('/runtime/node', 'r+'));
+         await attempt('guest binary', () => fs.openSync('/proc/1/exe', 'r+'));
+         await attempt('shell', () => { const { error } = require('child_process').spawnSync('/bin/sh', ['-c', 'id']); if (error) throw error; });
+         await attempt('signal', () => process.kill(1, 9));
+         return seen;",
+    );
+    let mut place = Place::ready(wall, &reach).await;
+    let (result, ..) = place.run(1, json!({})).await;
+    assert_eq!(
+        result.unwrap()["output"],
+        json!({
+            "priority": "ERR_SYSTEM_ERROR", "device": "ENOENT", "memory device": "ENOENT",
+            "kernel symbols": "ENOENT", "kernel settings": "ENOENT", "system": "ENOENT",
+            "node binary": "EACCES", "guest binary": "ENOENT", "shell": "ENOENT",
+            "signal": "EPERM",
+        })
+    );
+    place.compartment.destroy().await.unwrap();
+}
+
+async fn a_destroyed_compartment_leaves_nothing(wall: &ProcessWall) {
+    let before = (processes(), cgroups());
+    let mut place =
+        Place::ready(wall, &action("return new Promise(() => setInterval(() => {}, 1000));")).await;
+    let limits = SandboxLimits { memory_mib: 128, cpu_ms: None, processes: 32 };
+    for sandbox in 1..=4 {
+        place.tell(&ToGuest::NewSandbox { sandbox, zygote: 1, limits: limits.clone() }).await;
+        assert!(matches!(place.told().await, FromGuest::SandboxReady { .. }));
+    }
+    assert!(processes() >= before.0 + 6, "guest, zygote and four sandboxes");
+    place.compartment.destroy().await.unwrap();
+    assert_eq!((processes(), cgroups()), before);
+}
+
+/// Processes that run from the runtime image.
+fn processes() -> usize {
+    let runs = |entry: std::io::Result<std::fs::DirEntry>| {
+        let exe = std::fs::read_link(entry.unwrap().path().join("exe"));
+        exe.is_ok_and(|exe| exe.ends_with("runtime/guest") || exe.ends_with("runtime/node"))
+    };
+    std::fs::read_dir("/proc").unwrap().map(runs).filter(|runs| *runs).count()
+}
+
+/// Compartments' cgroups of this test's launcher.
+fn cgroups() -> usize {
+    let layout = bulkhead_wall_process::cgroup::detect().unwrap();
+    let top = format!("bulkhead-test-{}", std::process::id());
+    let below = |it: &bulkhead_wall_process::cgroup::Hierarchy| {
+        std::fs::read_dir(it.own.join(&top))
+            .unwrap()
+            .filter(|e| e.as_ref().unwrap().path().is_dir())
+            .count()
+    };
+    layout.hierarchies.iter().map(below).sum()
 }

@@ -152,7 +152,8 @@ impl Guest {
         if let Some(output) = &sandbox.output {
             self.watch(output.as_fd(), Token::Output(number), EventFlags::IN)?;
         }
-        let sandbox = Sandbox { watching: (true, false), ..sandbox };
+        let cpu_us_max = limits.cpu_ms.map(|ms| ms.saturating_mul(1_000));
+        let sandbox = Sandbox { watching: (true, false), cpu_us_max, ..sandbox };
         self.sandboxes.insert(number, sandbox);
         let mut fds = vec![theirs, their_output];
         fds.extend(join?);
