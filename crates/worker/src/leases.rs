@@ -1,7 +1,7 @@
 //! The leases a worker holds: which to renew, which ran out, whom a recall is for.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bulkhead_types::{Lease, LeaseRef, Timestamp};
@@ -32,19 +32,18 @@ impl Leases {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Holds a lease; what is returned tells when to stop.
-    pub(crate) fn hold(&self, lease: &Lease) -> watch::Receiver<Option<Stop>> {
+    /// Holds a lease until the guard is dropped; the receiver tells when to stop.
+    pub(crate) fn hold(
+        self: &Arc<Self>,
+        lease: &Lease,
+    ) -> (Holding, watch::Receiver<Option<Stop>>) {
         let (stop, stopped) = watch::channel(None);
         let life = lease.expires_at.since(lease.leased_at);
         let held = Held { stop, life, expires_at: lease.expires_at };
         self.lock().insert(lease.lease.clone(), held);
         self.more.notify_one();
-        stopped
-    }
-
-    /// Lets go of a lease that is settled.
-    pub(crate) fn release(&self, lease: &LeaseRef) {
-        self.lock().remove(lease);
+        let holding = Holding { leases: Arc::clone(self), lease: lease.lease.clone() };
+        (holding, stopped)
     }
 
     pub(crate) fn refs(&self) -> Vec<LeaseRef> {
@@ -92,6 +91,18 @@ impl Leases {
     /// Stops everything, for a shutdown.
     pub(crate) fn drain(&self) {
         self.lock().values().for_each(|held| held.say(Stop::Drained));
+    }
+}
+
+/// A lease in the table. Even an attempt that panics lets go of it: renewed for ever, it would never be run again.
+pub(crate) struct Holding {
+    leases: Arc<Leases>,
+    lease: LeaseRef,
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.leases.lock().remove(&self.lease);
     }
 }
 

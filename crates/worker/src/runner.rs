@@ -83,10 +83,8 @@ impl Runner {
         taken_us: u64,
         stop: watch::Receiver<Option<Stop>>,
     ) -> Settled {
-        self.inner.stats.running.fetch_add(1, Ordering::Relaxed);
-        let settled = attempt::run_attempt(&self.inner, lease, taken_us, stop).await;
-        self.inner.stats.running.fetch_sub(1, Ordering::Relaxed);
-        settled
+        let _running = Running::begin(&self.inner.stats);
+        attempt::run_attempt(&self.inner, lease, taken_us, stop).await
     }
 
     /// Runs one attempt of what is prepared already, without an engine: for benchmarks. The lease need not exist
@@ -132,5 +130,21 @@ impl Runner {
     /// Destroys every compartment; returns when nothing is left. Attempts that still run end as crashed.
     pub async fn shutdown(&self) {
         self.inner.pool.shutdown().await;
+    }
+}
+
+/// Counts an attempt as running, for as long as it lives.
+struct Running<'a>(&'a Stats);
+
+impl<'a> Running<'a> {
+    fn begin(stats: &'a Stats) -> Self {
+        stats.running.fetch_add(1, Ordering::Relaxed);
+        Self(stats)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
     }
 }

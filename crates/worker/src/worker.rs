@@ -101,9 +101,8 @@ impl Worker {
         permit: OwnedSemaphorePermit,
         attempts: &mut JoinSet<()>,
     ) {
-        let stopped = self.leases.hold(&lease);
+        let (holding, stopped) = self.leases.hold(&lease);
         let (source, runner) = (Arc::clone(&self.source), self.runner.clone());
-        let leases = Arc::clone(&self.leases);
         attempts.spawn(async move {
             let name = lease.lease.clone();
             let settled = runner.run_attempt(lease, taken_us, stopped.clone()).await;
@@ -111,8 +110,7 @@ impl Worker {
             if !lost {
                 settle(source.as_ref(), &name, settled).await;
             }
-            leases.release(&name);
-            drop(permit);
+            drop((holding, permit));
         });
     }
 

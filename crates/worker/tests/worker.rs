@@ -216,3 +216,26 @@ async fn a_shutdown_waits_for_what_runs_and_gives_back_what_takes_too_long() {
     let Outcome::Failed(cause) = &settled[1].1.outcome else { panic!("{settled:?}") };
     assert_eq!(cause.error.code, "worker_stopped");
 }
+
+#[tokio::test]
+async fn an_attempt_that_panics_lets_go_of_its_lease() {
+    let wall = FakeWall::handler(|_, mut sandbox| async move {
+        sandbox.call("panic", Value::Null).await.ok();
+        Ok(Value::Null)
+    });
+    let host = TestHost::answering(|_, _| async { panic!("a bug in the platform") });
+    let mut one = lease(1, limits(60_000), Value::Null);
+    one.expires_at = one.leased_at.after(Duration::from_millis(150));
+    let source = Arc::new(TestSource::with(vec![one]));
+    let runner = support::runner(wall.clone(), &host);
+    let worker =
+        Worker::new(WorkerConfig::default(), Arc::clone(&source) as Arc<dyn WorkSource>, runner);
+    let shutdown = async {
+        eventually("its sandbox is killed", || wall.counts().killed == 1).await;
+        let before = source.renewals.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(source.renewals.load(Ordering::SeqCst) <= before + 1, "it is renewed no more");
+    };
+    worker.run(shutdown).await;
+    assert_eq!(source.settled(), 0);
+}

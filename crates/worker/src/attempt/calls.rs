@@ -1,6 +1,5 @@
 //! A function's calls of the platform: taken from the sandbox, answered by the host, sent back.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -102,13 +101,8 @@ pub(super) fn sending_on(
     kind: Kind,
     message: Vec<u8>,
 ) -> BoxFuture<'static, Done> {
-    other(async move { out.send(channel, kind, &message).await })
-}
-
-/// Anything else that an attempt does beside.
-pub(super) fn other(work: impl Future<Output = ()> + Send + 'static) -> BoxFuture<'static, Done> {
     Box::pin(async move {
-        work.await;
+        out.send(channel, kind, &message).await;
         Done { call_bytes: None }
     })
 }

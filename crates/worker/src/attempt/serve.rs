@@ -12,13 +12,14 @@ use bulkhead_protocol::{
 use bulkhead_types::{Lease, Limits, TimelineEvent, Timestamp};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::calls::{Calls, Work, other, sending};
+use super::calls::{Calls, Work, sending};
 use super::connection::Ended;
 use super::connections::Connections;
 use super::logs::Logs;
@@ -84,6 +85,8 @@ struct Serving {
     out: Outgoing,
     assembler: Assembler,
     work: Work,
+    /// Events on their way to the timeline: unlike answers, these outlive the sandbox.
+    notes: FuturesUnordered<BoxFuture<'static, ()>>,
     calls: Calls,
     connections: Connections,
     logs: Logs,
@@ -129,6 +132,7 @@ async fn until(at: Option<Instant>) {
     }
 }
 
+/// Waits until the lines under way are kept; for ever when there are none.
 async fn flushed(flushing: &mut Option<BoxFuture<'static, ()>>) {
     match flushing {
         Some(future) => future.await,
@@ -154,6 +158,7 @@ impl Serving {
             out,
             assembler: Assembler::default(),
             work: Work::new(),
+            notes: FuturesUnordered::new(),
             flushing: None,
             answer: None,
             late_answers: 0,
@@ -207,6 +212,7 @@ impl Serving {
                 () = until(hard) => self.kill(Why::TimeLimit),
                 () = until(self.deadlines.soft) => self.soft_deadline(),
                 Some(done) = self.work.next() => self.calls.done(&done),
+                Some(()) = self.notes.next() => {},
                 () = flushed(&mut self.flushing) => {},
                 () = until(self.deadlines.flush) => self.flush(),
                 ended = self.connections.ended() => self.connection_ended(ended),
@@ -346,7 +352,7 @@ impl Serving {
         self.denied += 1;
         if self.denied <= DENIED_EVENTS_MAX {
             let event = self.event("denied", json!({"host": host, "port": port, "rule": rule}));
-            self.work.push(other(event));
+            self.notes.push(Box::pin(event));
         }
     }
 
@@ -388,18 +394,25 @@ impl Serving {
         }
     }
 
-    /// What remains to be told once the sandbox is gone: the last lines, and that it answered more than once.
+    /// What remains to be told once the sandbox is gone: the last lines, and what goes on the timeline.
     async fn finish(&mut self) {
         self.logs.end(self.now());
-        if let Some(flushing) = self.flushing.take() {
-            flushing.await;
-        }
-        self.flush();
-        if let Some(flushing) = self.flushing.take() {
-            flushing.await;
+        loop {
+            if self.flushing.is_some() {
+                flushed(&mut self.flushing).await;
+            }
+            if !self.logs.is_waiting() {
+                break;
+            }
+            self.flush();
         }
         if self.late_answers > 0 {
-            self.event("late_result", json!({"count": self.late_answers})).await;
+            let late = self.event("late_result", json!({"count": self.late_answers}));
+            self.notes.push(Box::pin(late));
+        }
+        let noted = async { while self.notes.next().await.is_some() {} };
+        if tokio::time::timeout(LOG_WAIT, noted).await.is_err() {
+            tracing::warn!("events are missing from a timeline: they were not taken in time");
         }
     }
 }

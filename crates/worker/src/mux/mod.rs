@@ -12,6 +12,8 @@
 mod orders;
 mod sandbox;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -301,6 +301,8 @@ impl Entry {
         let mut state = self.lock();
         state.building = false;
         match built {
+            // Closed meanwhile: nobody wants it, and dropping destroys it.
+            Ok(_) if state.closed => return,
             Ok(home) => {
                 state.backoff.succeeded();
                 state.homes.push(home);

@@ -24,10 +24,10 @@ const MESSAGE_BYTES_MAX: usize = 8 * 1024;
 /// A compartment. When the last who uses it lets go, it is destroyed.
 pub(super) struct Home {
     pub(super) guest: Arc<Guest>,
-    compartment: Mutex<Option<Box<dyn Compartment>>>,
+    /// Taken out by drop only.
+    held: Mutex<Option<Held>>,
     zygote_died: Arc<AtomicBool>,
     pool: Weak<Pool>,
-    place: Option<OwnedSemaphorePermit>,
     /// When it was ready.
     pub(super) born_us: u64,
     /// When the last attempt in it ended.
@@ -54,7 +54,7 @@ impl Home {
         Stats::count(&pool.stats.compartments_built);
         let stream = compartment.take_stream();
         // From here on the compartment is in somebody's hands who destroys it.
-        let built = Unfinished { pool: Arc::downgrade(pool), compartment: Some(compartment) };
+        let built = Unfinished { pool: Arc::downgrade(pool), held: Some((compartment, place)) };
         let stream = stream.ok_or_else(|| unavailable("stream", "the wall gave no stream"))?;
         let zygote_died = Arc::new(AtomicBool::new(false));
         let died = Arc::clone(&zygote_died);
@@ -74,10 +74,9 @@ impl Home {
         let now_us = pool.monotonic.micros();
         Ok(Arc::new(Self {
             guest,
-            compartment: Mutex::new(built.finish()),
+            held: Mutex::new(built.finish()),
             zygote_died,
             pool: Arc::downgrade(pool),
-            place: Some(place),
             born_us: now_us,
             used_us: AtomicU64::new(now_us),
             running: AtomicU32::new(0),
@@ -113,8 +112,8 @@ impl Home {
 
     /// The compartment's memory, bytes; 0 where it can't be told.
     pub(super) async fn memory_bytes(&self) -> u64 {
-        match self.compartment.lock().await.as_ref() {
-            Some(compartment) => compartment.memory_bytes().await.unwrap_or(0),
+        match self.held.lock().await.as_ref() {
+            Some((compartment, _)) => compartment.memory_bytes().await.unwrap_or(0),
             None => 0,
         }
     }
@@ -123,8 +122,8 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         self.guest.close();
-        if let Some(compartment) = self.compartment.get_mut().take() {
-            destroy(&self.pool, compartment, self.place.take());
+        if let Some(held) = self.held.get_mut().take() {
+            destroy(&self.pool, held);
         }
     }
 }
@@ -160,32 +159,31 @@ impl Drop for InUse {
     }
 }
 
+/// A compartment, and the place it takes until nothing of it is left.
+type Held = (Box<dyn Compartment>, OwnedSemaphorePermit);
+
 /// A compartment that is not a home yet.
 struct Unfinished {
     pool: Weak<Pool>,
-    compartment: Option<Box<dyn Compartment>>,
+    held: Option<Held>,
 }
 
 impl Unfinished {
-    fn finish(mut self) -> Option<Box<dyn Compartment>> {
-        self.compartment.take()
+    fn finish(mut self) -> Option<Held> {
+        self.held.take()
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if let Some(compartment) = self.compartment.take() {
-            destroy(&self.pool, compartment, None);
+        if let Some(held) = self.held.take() {
+            destroy(&self.pool, held);
         }
     }
 }
 
-/// Destroys in the background; the place is free only when nothing is left.
-fn destroy(
-    pool: &Weak<Pool>,
-    compartment: Box<dyn Compartment>,
-    place: Option<OwnedSemaphorePermit>,
-) {
+/// Destroys in the background.
+fn destroy(pool: &Weak<Pool>, (compartment, place): Held) {
     // Without a pool there is nobody to run the background task: dropping destroys too.
     let Some(pool) = pool.upgrade() else { return };
     let stats = Arc::clone(&pool.stats);

@@ -81,6 +81,7 @@ impl Host for TestHost {
     }
 
     async fn event(&self, _: &Lease, event: TimelineEvent) -> Result<(), SourceError> {
+        tokio::time::sleep(Duration::from_millis(50)).await;
         self.events.lock().unwrap().push(event);
         Ok(())
     }
