@@ -22,7 +22,7 @@ command -v npm >/dev/null || packages+=(npm)
 command -v ldd >/dev/null || packages+=(libc-bin)
 [ -e /etc/ssl/certs/ca-certificates.crt ] || packages+=(ca-certificates)
 ldconfig=$(PATH=$PATH:/sbin:/usr/sbin command -v ldconfig || true)
-{ [ -n "$ldconfig" ] && "$ldconfig" -p | grep -q 'libstdc++\.so\.6'; } || packages+=(libstdc++6)
+{ [ -n "$ldconfig" ] && "$ldconfig" -p | grep 'libstdc++\.so\.6' >/dev/null; } || packages+=(libstdc++6)
 if [ ${#packages[@]} -gt 0 ]; then
     command -v apt-get >/dev/null ||
         die "missing, and there is no apt-get to install it with: ${packages[*]} (Debian's names)"
