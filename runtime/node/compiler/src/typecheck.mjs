@@ -52,6 +52,20 @@ function resolver(options, host) {
     });
 }
 
+/** Declarations that come with the compiler do not change: parsed once, they serve every program with these options. */
+const parsed = new Map();
+
+function cacheOwn(host, options) {
+  const { getSourceFile } = host;
+  const key = JSON.stringify(options);
+  host.getSourceFile = (file, ...rest) => {
+    if (!file.startsWith(RUNTIME)) return getSourceFile(file, ...rest);
+    const name = `${key} ${file}`;
+    if (!parsed.has(name)) parsed.set(name, getSourceFile(file, ...rest));
+    return parsed.get(name);
+  };
+}
+
 /**
  * @param {string} project
  * @param {Array<{file: string}>} functions
@@ -61,6 +75,7 @@ export function createProgram(project, functions) {
   const options = optionsOf(project);
   const host = ts.createCompilerHost(options);
   host.getCurrentDirectory = () => project;
+  cacheOwn(host, { ...options, typeRoots: undefined });
   host.resolveModuleNameLiterals = resolver(options, host);
   return ts.createProgram({ rootNames: functions.map(({ file }) => file), options, host });
 }

@@ -4,12 +4,17 @@
 import crypto from 'node:crypto';
 import http from 'node:http';
 import https from 'node:https';
+import fs from 'node:fs';
+import net from 'node:net';
 import tls from 'node:tls';
 import zlib from 'node:zlib';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { pipeline } from 'node:stream/promises';
 import { PassThrough, Readable } from 'node:stream';
+import { Kind } from './protocol/frame.mjs';
+import { Writer } from './protocol/writer.mjs';
 import { rehearse, rehearseHttp } from './rehearsal.mjs';
+import { reseed } from './sandbox/random.mjs';
 
 const ROUNDS = 3;
 
@@ -48,6 +53,30 @@ async function warmFetch() {
   }
 }
 
+/** Reading from a stream, as a sandbox does from its own; where there are no abstract sockets, it does without. */
+async function warmReading() {
+  const name = `\0bulkhead-${crypto.randomBytes(16).toString('hex')}`;
+  await new Promise((done) => {
+    const server = net.createServer((socket) => socket.end(Buffer.alloc(64, Kind.Start)));
+    server.on('error', done);
+    server.listen(name, () => {
+      const socket = net.connect(name);
+      socket.on('data', () => {}).on('error', () => {}).unref().ref();
+      socket.on('close', () => server.close(done));
+    });
+  });
+}
+
+function warmOwn() {
+  reseed(crypto.randomBytes(32).toString('hex'));
+  Math.random();
+  const sink = fs.openSync('/dev/null', 'w');
+  const writer = new Writer(sink);
+  for (let round = 0; round < ROUNDS; round++) writer.write(Buffer.alloc(1));
+  writer.flush();
+  fs.closeSync(sink);
+}
+
 async function warmStreams() {
   await pipeline(Readable.from(['a']), new PassThrough(), new PassThrough().resume());
   await new Promise((done) => setTimeout(done, 0));
@@ -60,5 +89,7 @@ export async function warm() {
   await warmFetch();
   await rehearseHttp();
   await warmStreams();
+  await warmReading();
+  warmOwn();
   for (let round = 0; round < ROUNDS; round++) await rehearse();
 }

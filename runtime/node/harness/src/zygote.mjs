@@ -6,7 +6,9 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { patchConsole } from './sandbox/console.mjs';
 import { patchMachine } from './sandbox/environment.mjs';
+import { watchCaches } from './sandbox/random.mjs';
 import { patchNetwork } from './net/patch.mjs';
+import { rehearseSchemas } from './rehearsal.mjs';
 import { enter } from './session.mjs';
 import { warm } from './warm.mjs';
 
@@ -19,30 +21,30 @@ const ADDON = process.env.BULKHEAD_FORK_ADDON ?? '/runtime/fork.node';
  */
 function main() {
   const addon = createRequire('/')(ADDON);
+  const failed = (stage) => (error) => addon.failed(stage, String(error?.stack ?? error));
   patchConsole();
   patchMachine();
   patchNetwork();
+  watchCaches();
   process.once('beforeExit', () => {
-    const definition = load(path.resolve(process.argv[2]), addon);
+    process.on('uncaughtException', failed('bundle'));
+    const definition = load(path.resolve(process.argv[2]));
+    rehearseSchemas(definition);
+    // What the bundle left for later turns is done here and once, not in every fork; no event loop is needed for it.
+    process._tickCallback();
     // Returns in the forked child only.
     const place = addon.serve();
+    process.removeAllListeners('uncaughtException');
     enter(definition, place, (status) => addon.exit(status));
   });
-  warm().catch((error) => addon.failed('warm', String(error?.stack ?? error)));
+  warm().catch(failed('warm'));
 }
 
-function load(bundle, addon) {
-  try {
-    const exported = createRequire(bundle)(bundle);
-    const definition = exported?.default ?? exported;
-    if (typeof definition?.exec !== 'function') {
-      throw new TypeError('The bundle has no default export made by createAction, createSync, createWebhook or createOnEvent');
-    }
-    return definition;
-  } catch (error) {
-    addon.failed('bundle', String(error?.stack ?? error));
-    throw error;
-  }
+function load(bundle) {
+  const exported = createRequire(bundle)(bundle);
+  const definition = exported?.default ?? exported;
+  if (typeof definition?.exec === 'function') return definition;
+  throw new TypeError('The bundle has no default export made by createAction, createSync, createWebhook or createOnEvent');
 }
 
 main();

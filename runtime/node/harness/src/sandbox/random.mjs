@@ -25,18 +25,23 @@ export function generator(state) {
     d = rotate(d, 11);
     return drawn;
   };
+  // A state with few ones takes a while until it has half of them.
+  for (let i = 0; i < 32; i++) next();
   return () => ((next() >>> 5) * 0x4000000 + (next() >>> 6)) / 0x20000000000000;
 }
 
 /**
- * Four words from the 32 bytes of `Start.seed`; hashed, so that a poor seed makes no poor start.
+ * Four words from the 32 bytes of `Start.seed`: its halves folded onto each other, one of them multiplied by 2³²/φ so
+ * that equal halves do not cancel out.
  * @param {string} seed 64 hexadecimal digits
  */
 export function stateOf(seed) {
   const bytes = Buffer.from(seed, 'hex');
   if (bytes.length !== 32) throw new Error(`Start.seed has ${bytes.length} bytes, not 32`);
-  const digest = crypto.createHash('sha256').update(bytes).digest();
-  const words = Uint32Array.from([0, 4, 8, 12], (at) => digest.readUInt32LE(at));
+  const words = Uint32Array.from([0, 4, 8, 12], (at) => {
+    return bytes.readUInt32LE(at) ^ Math.imul(bytes.readUInt32LE(at + 16), 0x9e3779b1);
+  });
+  // The one state that never changes.
   if (words.every((word) => word === 0)) words[0] = 1;
   return words;
 }
@@ -52,11 +57,33 @@ export function reseed(seed) {
   });
 }
 
+/** Which of Node's caches of random bytes the bundle has filled while it loaded. */
+const filled = { uuids: false, ints: false };
+
+/** Notes who draws from the caches of `randomUUID` and `randomInt`, from before the bundle loads. */
+export function watchCaches() {
+  const { randomInt, randomUUID } = crypto;
+  const { prototype } = crypto.webcrypto.constructor;
+  const { randomUUID: webRandomUUID } = prototype;
+  crypto.randomInt = function noted(...args) {
+    filled.ints = true;
+    return randomInt.apply(this, args);
+  };
+  crypto.randomUUID = function noted(options) {
+    filled.uuids = true;
+    return randomUUID.call(this, options);
+  };
+  prototype.randomUUID = function noted() {
+    filled.uuids = true;
+    return webRandomUUID.call(this);
+  };
+}
+
 /**
- * Uses up what Node keeps of random bytes for `randomUUID` and `randomInt`: a bundle that called one of them while
- * it loaded has left a cache that every fork would read from. OpenSSL's own generator reseeds itself after a fork.
+ * Uses up what Node keeps of random bytes: a bundle that drew from a cache while it loaded has left the rest of it to
+ * every fork. OpenSSL's own generator reseeds itself after a fork.
  */
 export function emptyCaches() {
-  for (let i = 0; i < UUIDS_CACHED; i++) crypto.randomUUID();
-  for (let i = 0; i < INTS_CACHED; i++) crypto.randomInt(2);
+  if (filled.uuids) for (let i = 0; i < UUIDS_CACHED; i++) crypto.randomUUID();
+  if (filled.ints) for (let i = 0; i < INTS_CACHED; i++) crypto.randomInt(2);
 }
