@@ -49,8 +49,10 @@ pub enum SandboxResult {
 /// What a handler threw.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ResultError {
-    /// `action_error` for `ActionError`, `invalid_input`, `invalid_output`, `upstream_error` when an API call's
-    /// failure was not caught, `script_error` for anything else, or an errno name such as `ENOSPC`.
+    /// `action_error` for `ActionError`, `invalid_input`, `invalid_output`, `output_too_large`, `upstream_error` or
+    /// `upstream_unreachable` when an API call's failure was not caught, `egress_denied` when a connection's was
+    /// not, `handler_never_settled`, the code of any other call of the platform, an errno name such as `ENOSPC`,
+    /// or `script_error` for anything else.
     pub code: String,
     /// The message.
     pub message: String,

@@ -47,7 +47,7 @@ test('properties come from Start', () => {
 test('an answer has the shape of Axios', async () => {
   const answer = { status: 201, statusText: 'Created', headers: { a: 'b' }, json: { id: 1 } };
   const { nango, made } = context({ 'proxy.request': answer });
-  const config = { endpoint: '/x', params: { a: undefined, b: [1, 2], c: 'd' }, data: { e: 1 }, retries: 3 };
+  const config = { endpoint: '/x', params: { a: undefined, b: [1, 2], c: 'd' }, data: { e: 1 }, retries: '3', retryOn: null };
   const { request, ...response } = await nango.post(config);
   assert.deepEqual(response, { data: { id: 1 }, status: 201, statusText: 'Created', headers: { a: 'b' }, config: { ...config, method: 'POST' } });
   assert.deepEqual(made[0].params, {
@@ -99,7 +99,7 @@ test('no answer, a wait that was told, and an error of the platform', async () =
     return nango.get({ endpoint: '/x' }).catch((error) => error);
   };
   const unreachable = await thrown('upstream_unreachable', { cause: 'ECONNRESET' });
-  assert.deepEqual([unreachable.code, resultError(unreachable).code, resultError(unreachable).payload], ['ECONNRESET', 'upstream_error', { cause: 'ECONNRESET' }]);
+  assert.deepEqual([unreachable.code, resultError(unreachable).code, resultError(unreachable).payload], ['ECONNRESET', 'upstream_unreachable', { cause: 'ECONNRESET' }]);
   const busy = await thrown('upstream_error', { status: 429, statusText: '', headers: { 'retry-after': '7' }, text: '' });
   assert.equal(resultError(busy).retry_after_ms, 7_000);
   const lost = await thrown('lease_lost');
@@ -235,7 +235,7 @@ test('whatever is thrown is told', () => {
   const code = (thrown) => resultError(thrown).code;
   assert.equal(code(Object.assign(new Error('full'), { code: 'ENOSPC' })), 'ENOSPC');
   assert.equal(code(new TypeError('fetch failed', { cause: connectError({ code: 'ECONNREFUSED', message: '' }, 'h', 1) })), 'ECONNREFUSED');
-  assert.equal(code(new TypeError('x', { cause: connectError({ code: 'egress_denied', message: 'm', rule: 'private' }, 'h', 1) })), 'EGRESS_DENIED');
+  assert.equal(code(new TypeError('x', { cause: connectError({ code: 'egress_denied', message: 'm', rule: 'private' }, 'h', 1) })), 'egress_denied');
   assert.equal(code(Object.assign(new Error('x'), { code: 'lease_lost' })), 'script_error', 'a code of the author is not ours');
   for (const odd of [undefined, null, 1, 'text', { a: 1 }, Symbol('s'), () => {}]) assert.equal(code(odd), 'script_error');
   const nasty = new Error('x');

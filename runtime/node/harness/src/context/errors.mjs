@@ -62,11 +62,12 @@ function described(thrown) {
 function codeOf(error) {
   if (error[ACTION_ERROR] === true) return 'action_error';
   if (error instanceof SchemaError) return error.code;
-  if (error.isUpstream === true) return 'upstream_error';
+  if (error.isUpstream === true) return error.response ? 'upstream_error' : 'upstream_unreachable';
   if (error instanceof PlatformError) return error.code;
   // fetch wraps what went wrong with the connection.
   const system = [error, error.cause].find((e) => typeof e?.code === 'string' && errnoCodes.has(e.code));
-  return system?.code ?? 'script_error';
+  // What Node would not know has a code of ours.
+  return system?.code === 'EGRESS_DENIED' ? 'egress_denied' : (system?.code ?? 'script_error');
 }
 
 function payloadOf(error) {

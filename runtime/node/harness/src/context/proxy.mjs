@@ -7,7 +7,6 @@ import { PlatformError } from '../protocol/calls.mjs';
 const VERBS = ['get', 'post', 'put', 'patch', 'delete'];
 const PASSED_ON = [
   'baseUrlOverride',
-  'retries',
   'retryOn',
   'retryHeader',
   'decompress',
@@ -33,7 +32,9 @@ export function proxyMembers({ calls }) {
 export async function requestParams(config) {
   if (typeof config?.endpoint !== 'string') throw new TypeError('A request needs an endpoint, such as "/v1/items"');
   const params = { method: (config.method ?? 'GET').toUpperCase(), endpoint: config.endpoint };
-  for (const name of PASSED_ON) if (config[name] !== undefined) params[name] = config[name];
+  for (const name of PASSED_ON) if (config[name] !== undefined && config[name] !== null) params[name] = config[name];
+  // Existing functions also write it as text.
+  if (config.retries !== undefined) params.retries = Math.max(0, Math.trunc(Number(config.retries)) || 0);
   if (config.params !== undefined) params.params = queryParams(config.params);
   // An arraybuffer, a stream and a blob are all bytes until they are here.
   const { responseType = 'json' } = config;
