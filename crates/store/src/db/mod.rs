@@ -3,7 +3,7 @@
 //! SQLite has one writer at a time whatever we do, so all writes go to one thread, which takes what has piled up
 //! and commits it together: under load the price of a commit is shared by the whole group. Each closure runs in a
 //! savepoint of its own, so that one that fails takes back its own writes and nobody else's. A caller hears of
-//! success only after the group's commit.
+//! success only after the group's commit. The hot path goes without savepoints: see [`Db::write_whole`].
 //!
 //! The rejected way: a pool of connections that each `BEGIN IMMEDIATE`. It pays a commit per write, and under load
 //! the waiting happens in SQLite's busy handler, which sleeps and is not fair.
@@ -24,7 +24,7 @@ pub(crate) use error::{from_json, to_json};
 pub use open::{DbOptions, Durability};
 
 use reader::Readers;
-use writer::Writer;
+use writer::{Undo, Writer};
 
 /// An open database. Cheap to clone; the last clone to go waits for the writer to finish what it was given.
 #[derive(Debug, Clone)]
@@ -77,7 +77,21 @@ impl Db {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.inner.writer.write(work).await
+        self.inner.writer.write(Undo::Savepoint, work).await
+    }
+
+    /// As [`Self::write`], for the hot path: without a savepoint. `work` promises to refuse before it has written
+    /// anything; should it fail halfway all the same, nothing of the group that it went with is kept.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(crate) async fn write_whole<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.inner.writer.write(Undo::Group, work).await
     }
 
     /// Runs `work` on a reader: a consistent view of what is committed, which never waits for the writer.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::StoreError;
 
@@ -95,6 +96,8 @@ fn common(path: &Path, options: DbOptions) -> Result<Connection, StoreError> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(options.busy)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    // A statement keeps its plan whatever values are bound to it, and is not prepared again for each of them.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;

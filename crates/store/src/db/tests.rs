@@ -135,3 +135,40 @@ async fn durability_full_is_what_sqlite_then_uses() {
     };
     assert_eq!(db.write(read).await.unwrap(), 2);
 }
+
+#[tokio::test]
+async fn without_a_savepoint_a_failure_halfway_takes_back_its_whole_group() {
+    let (_dir, db) = open();
+    table(&db).await;
+    // Holds the writer, in a group of its own, until those below have piled up into the next one.
+    let (go, wait) = std::sync::mpsc::sync_channel::<()>(1);
+    let (begun, begins) = tokio::sync::oneshot::channel();
+    let holding = db.clone();
+    let holder = tokio::spawn(async move {
+        let hold = move |_: &Transaction<'_>| {
+            begun.send(()).unwrap();
+            wait.recv().unwrap();
+            Ok::<_, StoreError>(())
+        };
+        holding.write(hold).await
+    });
+    begins.await.unwrap();
+    let halfway = db.write_whole(|tx| {
+        tx.execute("INSERT INTO t VALUES (100)", [])?;
+        tx.execute("INSERT INTO t VALUES (100)", [])?;
+        Ok::<_, StoreError>(())
+    });
+    let refused = db.write_whole(|_| Err::<(), _>(StoreError::Closed));
+    let release = async { go.send(()).unwrap() };
+    let (held, before, refused, failed, after, ()) =
+        tokio::join!(holder, insert(&db, 1), refused, halfway, insert(&db, 2), release);
+    held.unwrap().unwrap();
+    assert!(
+        matches!(refused, Err(StoreError::Closed)),
+        "a refusal that wrote nothing harms nobody"
+    );
+    assert!(matches!(before, Err(StoreError::NotCommitted(_))), "{before:?}");
+    assert!(failed.is_err());
+    after.unwrap();
+    assert_eq!(all(&db).await, [2]);
+}

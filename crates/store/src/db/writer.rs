@@ -1,5 +1,6 @@
 //! The writer: one thread that takes what has piled up and commits it as one transaction.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 
@@ -16,7 +17,21 @@ const GROUP_SIZE_MAX: usize = 256;
 
 /// What a job leaves behind: told how the group's commit went, it answers its caller.
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-type Job = Box<dyn FnOnce(Result<&Transaction<'_>, StoreError>) -> Ran + Send>;
+
+struct Job {
+    undo: Undo,
+    run: Box<dyn FnOnce(Result<&Transaction<'_>, StoreError>) -> Ran + Send>,
+}
+
+/// How the writes of work that fails are taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Undo {
+    /// By a savepoint of its own. It costs a copy of every page that the work changes first.
+    Savepoint,
+    /// Not at all: the work refuses before it has written anything. Should it fail halfway all the same, which only
+    /// a failing database can make it do, its whole group is taken back.
+    Group,
+}
 
 struct Ran {
     keep: bool,
@@ -42,14 +57,14 @@ impl Writer {
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
-    pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    pub(super) async fn write<T, E, F>(&self, undo: Undo, work: F) -> Result<T, E>
     where
         F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |tx| {
+        let run = Box::new(move |tx: Result<&Transaction<'_>, StoreError>| {
             let result = match tx {
                 Ok(tx) => work(tx),
                 Err(error) => Err(error.into()),
@@ -66,7 +81,7 @@ impl Writer {
             Ran { keep, finish }
         });
         let Some(jobs) = &self.jobs else { return Err(StoreError::Closed.into()) };
-        if jobs.send(job).await.is_err() {
+        if jobs.send(Job { undo, run }).await.is_err() {
             return Err(StoreError::Closed.into());
         }
         // Without an answer the job was dropped: it panicked, or the writer ended before its turn.
@@ -86,26 +101,30 @@ impl Drop for Writer {
 }
 
 fn run(mut connection: Connection, mut queue: mpsc::Receiver<Job>) {
-    let mut group = Vec::with_capacity(GROUP_SIZE_MAX);
-    while let Some(first) = queue.blocking_recv() {
-        group.push(first);
+    let mut group = VecDeque::with_capacity(GROUP_SIZE_MAX);
+    loop {
+        if group.is_empty() {
+            let Some(first) = queue.blocking_recv() else { return };
+            group.push_back(first);
+        }
         while group.len() < GROUP_SIZE_MAX {
             let Ok(job) = queue.try_recv() else { break };
-            group.push(job);
+            group.push_back(job);
         }
-        commit_group(&mut connection, group.drain(..));
+        commit_group(&mut connection, &mut group);
     }
 }
 
-/// Runs a group and commits it. Callers are answered only after that.
-fn commit_group(connection: &mut Connection, jobs: impl Iterator<Item = Job>) {
-    let mut finishes = Vec::with_capacity(GROUP_SIZE_MAX);
+/// Runs a group and commits it. Callers are answered only after that. What is left in `group` is for the next one.
+fn commit_group(connection: &mut Connection, group: &mut VecDeque<Job>) {
+    let mut finishes = Vec::with_capacity(group.len());
     let done = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
-        Ok(tx) => run_group(&tx, jobs, &mut finishes).and_then(|()| Ok(tx.commit()?)),
+        Ok(tx) => run_group(&tx, group, &mut finishes).and_then(|()| Ok(tx.commit()?)),
         Err(error) => {
             tracing::error!(%error, "cannot begin a write transaction");
-            for job in jobs {
-                (job(Err(StoreError::NotCommitted(error.to_string()))).finish)(Ok(()));
+            for job in group.drain(..) {
+                let why = StoreError::NotCommitted(error.to_string());
+                ((job.run)(Err(why)).finish)(Ok(()));
             }
             return;
         }
@@ -121,12 +140,15 @@ fn commit_group(connection: &mut Connection, jobs: impl Iterator<Item = Job>) {
 
 fn run_group(
     tx: &Transaction<'_>,
-    jobs: impl Iterator<Item = Job>,
+    group: &mut VecDeque<Job>,
     finishes: &mut Vec<Finish>,
 ) -> Result<(), StoreError> {
-    for job in jobs {
-        tx.prepare_cached("SAVEPOINT one")?.execute([])?;
-        let ran = catch_unwind(AssertUnwindSafe(|| job(Ok(tx))));
+    while let Some(Job { undo, run }) = group.pop_front() {
+        if undo == Undo::Savepoint {
+            tx.prepare_cached("SAVEPOINT one")?.execute([])?;
+        }
+        let changes = tx.total_changes();
+        let ran = catch_unwind(AssertUnwindSafe(|| run(Ok(tx))));
         let keep = ran.as_ref().is_ok_and(|ran| ran.keep);
         if let Ok(ran) = ran {
             finishes.push(ran.finish);
@@ -135,10 +157,18 @@ fn run_group(
         if tx.is_autocommit() {
             return Err(StoreError::NotCommitted("SQLite rolled the transaction back".to_owned()));
         }
-        if !keep {
-            tx.prepare_cached("ROLLBACK TO one")?.execute([])?;
+        match undo {
+            Undo::Savepoint => {
+                if !keep {
+                    tx.prepare_cached("ROLLBACK TO one")?.execute([])?;
+                }
+                tx.prepare_cached("RELEASE one")?.execute([])?;
+            }
+            Undo::Group if !keep && tx.total_changes() != changes => {
+                return Err(StoreError::NotCommitted("a write failed halfway".to_owned()));
+            }
+            Undo::Group => {}
         }
-        tx.prepare_cached("RELEASE one")?.execute([])?;
     }
     Ok(())
 }

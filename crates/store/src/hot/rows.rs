@@ -153,7 +153,9 @@ pub(crate) trait Rows {
     fn checkpoint_version(&mut self, scope: &str) -> Result<u64>;
     fn remove_checkpoint(&mut self, scope: &str) -> Result<()>;
 
-    fn put_attempt(&mut self, attempt: &AttemptRow) -> Result<()>;
+    fn begin_attempt(&mut self, attempt: &Attempt) -> Result<()>;
+    /// Keeps how an attempt ended, under its execution and number.
+    fn end_attempt(&mut self, attempt: &AttemptRow) -> Result<()>;
     fn append_event(&mut self, id: &ExecutionId, event: &TimelineEvent) -> Result<()>;
 
     fn schedule(&mut self, key: &ScheduleKey) -> Result<Option<Schedule>>;

@@ -10,7 +10,7 @@ use bulkhead_types::{
 };
 
 use super::super::model::{Dispatch, RecallReason, Tick};
-use super::super::rows::{AttemptRow, Payload, Result, Row, Rows, Running};
+use super::super::rows::{Payload, Result, Row, Rows, Running};
 use super::{End, class_of, end_at_rest, settle, shift};
 
 /// What was leased, with each one's input, and what ended on the way.
@@ -75,7 +75,7 @@ fn give(
     row.started_at = row.started_at.or(row.leased_at);
     row.checkpoint_at_start = rows.checkpoint_version(&row.scope)?;
     rows.update(&row)?;
-    rows.put_attempt(&begun(&row, dispatch))?;
+    rows.begin_attempt(&begun(&row, dispatch))?;
     let input = match row.input.take() {
         Some(input) => input,
         None => rows.payload(&row.id, Payload::Input)?.unwrap_or_else(|| "null".to_owned()),
@@ -83,8 +83,8 @@ fn give(
     Ok((row, input))
 }
 
-fn begun(row: &Row, dispatch: &Dispatch) -> AttemptRow {
-    let attempt = Attempt {
+fn begun(row: &Row, dispatch: &Dispatch) -> Attempt {
+    Attempt {
         execution: row.id.clone(),
         number: row.attempts,
         fence: row.fence,
@@ -96,8 +96,7 @@ fn begun(row: &Row, dispatch: &Dispatch) -> AttemptRow {
         error: None,
         usage: Usage::default(),
         start: None,
-    };
-    AttemptRow { attempt, checkpoint: None }
+    }
 }
 
 /// Whether it should have begun by now.

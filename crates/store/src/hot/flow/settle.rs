@@ -40,14 +40,14 @@ pub(crate) fn settle(
     if row.fence != lease.fence || row.state != ExecutionState::Running {
         return Ok(Settlement::Stale);
     }
-    let (decision, checkpoint) = decide(rows, &row, &ended.settled.outcome, now, random)?;
+    let (decision, version) = decide(rows, &row, &ended.settled.outcome, now, random)?;
     let mut share = share_of(rows, &row.function.tenant)?;
     let usage = ended.settled.usage;
     share.correct(row.charged_us, used(&row, usage, now));
     let mut attempt = attempt(&row, worker, &ended.settled, now);
     attempt.attempt.error = decision.error.as_ref().map(|(error, _)| error.clone());
-    attempt.checkpoint = checkpoint;
-    rows.put_attempt(&attempt)?;
+    attempt.checkpoint = (version > row.checkpoint_at_start).then_some(version);
+    rows.end_attempt(&attempt)?;
 
     add_usage(&mut row.usage, usage);
     row.counts = decision.counts;
@@ -63,7 +63,9 @@ pub(crate) fn settle(
         Next::End(state) => {
             shift(&mut share, &mut row, state);
             row.ended_at = Some(now);
-            forget_checkpoint(rows, &row)?;
+            if version > 0 {
+                forget_checkpoint(rows, &row)?;
+            }
         }
     }
     if let Some(output) = ended.output {
@@ -85,7 +87,7 @@ fn decide(
     outcome: &Outcome,
     now: Timestamp,
     random: u64,
-) -> Result<(Decision, Option<u64>)> {
+) -> Result<(Decision, u64)> {
     let version = rows.checkpoint_version(&row.scope)?;
     let progress = Progress::between(row.checkpoint_at_start, version);
     let retry: RetryPolicy = crate::db::from_json("executions", &row.retry)?;
@@ -96,8 +98,7 @@ fn decide(
         counts: row.counts,
         retry: &retry,
     };
-    let moved = (progress == Progress::Moved).then_some(version);
-    Ok((settle::settle(&past, outcome, now, random), moved))
+    Ok((settle::settle(&past, outcome, now, random), version))
 }
 
 /// The lease of `worker` is dead: its execution goes on elsewhere or ends. Noted in `tick`.

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bulkhead_sched::share::{Share, VirtualClock};
-use bulkhead_types::{ExecutionId, ExecutionState, TenantId, TimelineEvent, Timestamp, WorkerId};
+use bulkhead_types::{
+    Attempt, ExecutionId, ExecutionState, TenantId, TimelineEvent, Timestamp, WorkerId,
+};
 use serde_json::Value;
 
 use super::super::model::{ExecutionFilter, Page, Schedule, ScheduleKey, TIMELINE_EVENTS_MAX};
@@ -279,7 +281,13 @@ impl Rows for MemRows {
         Ok(())
     }
 
-    fn put_attempt(&mut self, row: &AttemptRow) -> Result<()> {
+    fn begin_attempt(&mut self, attempt: &Attempt) -> Result<()> {
+        let row = AttemptRow { attempt: attempt.clone(), checkpoint: None };
+        self.attempts.insert((attempt.execution.clone(), attempt.number), row);
+        Ok(())
+    }
+
+    fn end_attempt(&mut self, row: &AttemptRow) -> Result<()> {
         self.attempts.insert((row.attempt.execution.clone(), row.attempt.number), row.clone());
         Ok(())
     }

@@ -38,13 +38,14 @@ impl SqliteStore {
         Self { db }
     }
 
+    /// A step refuses before it has changed anything (`flow/mod.rs`), so it needs no savepoint.
     async fn write<T, E, F>(&self, step: F) -> Result<T, E>
     where
         F: FnOnce(&mut SqliteRows<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.db.write(move |tx: &Transaction<'_>| step(&mut SqliteRows::new(tx))).await
+        self.db.write_whole(move |tx: &Transaction<'_>| step(&mut SqliteRows::new(tx))).await
     }
 }
 

@@ -1,12 +1,14 @@
 //! The row operations, as SQL in the writer's transaction.
 
 use bulkhead_sched::share::{Share, VirtualClock};
-use bulkhead_types::{ExecutionId, Fence, LeaseRef, TenantId, TimelineEvent, Timestamp, WorkerId};
+use bulkhead_types::{
+    Attempt, ExecutionId, Fence, LeaseRef, TenantId, TimelineEvent, Timestamp, WorkerId,
+};
 use rusqlite::{Connection, Params, Row as SqlRow, Transaction, named_params, params};
 
 use super::super::model::{Schedule, ScheduleKey, TIMELINE_EVENTS_MAX};
 use super::super::rows::{Aged, AttemptRow, Payload, Result, Row, Rows, Running};
-use super::columns::{self, ATTEMPT, SCHEDULE};
+use super::columns::{self, SCHEDULE};
 use super::statements as sql;
 use crate::db::{StoreError, to_json};
 
@@ -323,19 +325,27 @@ impl Rows for SqliteRows<'_> {
         Ok(())
     }
 
-    fn put_attempt(&mut self, row: &AttemptRow) -> Result<()> {
-        let attempt = &row.attempt;
-        let sql = format!(
-            "INSERT OR REPLACE INTO attempts ({ATTEMPT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        );
+    fn begin_attempt(&mut self, attempt: &Attempt) -> Result<()> {
         self.execute(
-            &sql,
+            "INSERT INTO attempts (execution, number, fence, worker, leased_at) VALUES (?, ?, ?, ?, ?)",
             params![
                 attempt.execution.as_str(),
                 attempt.number,
                 attempt.fence.0,
                 attempt.worker.as_str(),
                 attempt.leased_at.as_millis(),
+            ],
+        )?;
+        Ok(())
+    }
+
+    fn end_attempt(&mut self, row: &AttemptRow) -> Result<()> {
+        let attempt = &row.attempt;
+        self.execute(
+            "UPDATE attempts SET started_at = ?, ended_at = ?, outcome = ?, error = ?, start = ?,
+               checkpoint = ?, wall_ms = ?, cpu_us = ?, memory_peak = ?, start_us = ?
+             WHERE execution = ? AND number = ?",
+            params![
                 attempt.started_at.map(Timestamp::as_millis),
                 attempt.ended_at.map(Timestamp::as_millis),
                 attempt.outcome,
@@ -346,6 +356,8 @@ impl Rows for SqliteRows<'_> {
                 attempt.usage.cpu_us,
                 attempt.usage.memory_bytes_peak,
                 attempt.usage.start_us,
+                attempt.execution.as_str(),
+                attempt.number,
             ],
         )?;
         Ok(())
