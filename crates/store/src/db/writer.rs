@@ -18,9 +18,12 @@ const GROUP_SIZE_MAX: usize = 256;
 /// What a job leaves behind: told how the group's commit went, it answers its caller.
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
+/// Runs in the transaction, or hears why there is none.
+type Run = dyn FnOnce(Result<&Transaction<'_>, StoreError>) -> Ran + Send;
+
 struct Job {
     undo: Undo,
-    run: Box<dyn FnOnce(Result<&Transaction<'_>, StoreError>) -> Ran + Send>,
+    run: Box<Run>,
 }
 
 /// How the writes of work that fails are taken back.
