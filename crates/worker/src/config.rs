@@ -42,7 +42,7 @@ pub struct PoolConfig {
     pub idle: Duration,
     /// How long an attempt waits for a sandbox before it is given back as the platform's failure.
     pub wait: Duration,
-    /// How long a fork may take.
+    /// How long a fork may take. Longer than the guest's own 30 seconds, so that its word on the cause comes first.
     pub fork: Duration,
 }
 
@@ -58,7 +58,7 @@ impl Default for PoolConfig {
             parked_max: 16,
             idle: Duration::from_secs(300),
             wait: Duration::from_secs(60),
-            fork: Duration::from_secs(10),
+            fork: Duration::from_secs(35),
         }
     }
 }
@@ -80,7 +80,7 @@ impl Default for ZygoteConfig {
         Self {
             argv: argv.map(String::from).to_vec(),
             env: vec![("NODE_ENV".into(), "production".into()), ("TZ".into(), "UTC".into())],
-            ready: Duration::from_secs(20),
+            ready: Duration::from_secs(30),
         }
     }
 }

@@ -19,8 +19,8 @@ const SOURCE_WAIT: [Duration; 2] = [Duration::from_millis(50), Duration::from_se
 /// Tries to settle one outcome. The lease runs out meanwhile if all fail, and the attempt is made again.
 const SETTLE_TRIES_MAX: u32 = 8;
 
-/// How long attempts that were told to stop have until they are gone: the guest's two seconds, and some.
-const STOPPED_WAIT: Duration = Duration::from_secs(5);
+/// How long attempts that were told to stop have until they are gone: what a guest has to confirm a kill, and some.
+const STOPPED_WAIT: Duration = Duration::from_secs(10);
 
 /// Takes leases from a source and runs them.
 pub struct Worker {

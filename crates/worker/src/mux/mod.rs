@@ -38,8 +38,9 @@ pub(crate) use table::Gone;
 /// How long a guest may take until it says hello.
 pub(crate) const HELLO_WAIT: Duration = Duration::from_secs(10);
 
-/// How long a guest may take to confirm that a sandbox it was told to kill is gone.
-pub(crate) const KILL_WAIT: Duration = Duration::from_secs(2);
+/// How long a guest may take to confirm that a sandbox it was told to kill is gone: it waits up to two seconds for
+/// the last words of what it killed, then wipes the scratch directory. Too short a wait costs the neighbours.
+pub(crate) const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// How long a guest may leave what is written to it unread.
 const WRITE_WAIT: Duration = Duration::from_secs(30);
