@@ -42,11 +42,12 @@ for (const flags of [[], ['--single-threaded']]) {
   });
 
   check('Math.random follows the seed; what Node caches of random bytes is thrown away', async () => {
-    const source = `import { randomUUID } from 'node:crypto'; const before = randomUUID(); ${action('async () => ({ random: Math.random(), before, uuids: [randomUUID(), crypto.randomUUID()] })')}`;
+    const source = `import { randomUUID, randomInt } from 'node:crypto'; const { random } = Math; const before = [randomUUID(), randomInt(1e9)]; ${action('async () => ({ random: Math.random(), kept: random(), before, uuids: [randomUUID(), crypto.randomUUID()] })')}`;
     const seeds = ['ab'.repeat(32), 'ab'.repeat(32), 'cd'.repeat(32)];
     const outputs = (await Promise.all(seeds.map((seed) => ran(source, { start: { seed } })))).map(({ result }) => result.output);
     assert.equal(outputs[0].random, outputs[1].random);
     assert.notEqual(outputs[0].random, outputs[2].random);
+    assert.notEqual(outputs[0].kept, outputs[2].kept, 'a reference from the top level is reseeded too');
     assert.equal(new Set(outputs.flatMap(({ uuids }) => uuids)).size, 6);
   });
 

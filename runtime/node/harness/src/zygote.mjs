@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { patchConsole } from './sandbox/console.mjs';
 import { patchMachine } from './sandbox/environment.mjs';
-import { watchCaches } from './sandbox/random.mjs';
+import { patchRandom } from './sandbox/random.mjs';
 import { patchNetwork } from './net/patch.mjs';
 import { rehearseSchemas } from './rehearsal.mjs';
 import { enter } from './session.mjs';
@@ -25,7 +25,7 @@ function main() {
   patchConsole();
   patchMachine();
   patchNetwork();
-  watchCaches();
+  patchRandom();
   process.once('beforeExit', () => {
     process.on('uncaughtException', failed('bundle'));
     const definition = load(path.resolve(process.argv[2]));

@@ -46,22 +46,29 @@ export function stateOf(seed) {
   return words;
 }
 
-/** Makes Math.random draw from `seed`. */
-export function reseed(seed) {
-  const random = generator(stateOf(seed));
+let draw = Math.random;
+
+/** Puts a function of ours in Math.random's place. For good: the bundle may keep a reference while it loads. */
+function replaceMathRandom() {
   Object.defineProperty(Math, 'random', {
-    value: { random: () => random() }.random,
+    value: { random: () => draw() }.random,
     writable: true,
     configurable: true,
     enumerable: false,
   });
 }
 
+/** Makes Math.random draw from `seed`. */
+export function reseed(seed) {
+  draw = generator(stateOf(seed));
+}
+
 /** Which of Node's caches of random bytes the bundle has filled while it loaded. */
 const filled = { uuids: false, ints: false };
 
-/** Notes who draws from the caches of `randomUUID` and `randomInt`, from before the bundle loads. */
-export function watchCaches() {
+/** Before the bundle loads: what it draws from, and whether it draws from the caches of `randomUUID` and `randomInt`. */
+export function patchRandom() {
+  replaceMathRandom();
   const { randomInt, randomUUID } = crypto;
   const { prototype } = crypto.webcrypto.constructor;
   const { randomUUID: webRandomUUID } = prototype;
