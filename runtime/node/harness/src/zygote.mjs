@@ -5,7 +5,7 @@
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { patchConsole } from './sandbox/console.mjs';
-import { patchMachine } from './sandbox/environment.mjs';
+import { declareEnvironment, patchMachine } from './sandbox/environment.mjs';
 import { patchRandom } from './sandbox/random.mjs';
 import { patchNetwork } from './net/patch.mjs';
 import { rehearseSchemas } from './rehearsal.mjs';
@@ -22,6 +22,7 @@ const ADDON = process.env.BULKHEAD_FORK_ADDON ?? '/runtime/fork.node';
 function main() {
   const addon = createRequire('/')(ADDON);
   const failed = (stage) => (error) => addon.failed(stage, String(error?.stack ?? error));
+  declareEnvironment();
   patchConsole();
   patchMachine();
   patchNetwork();

@@ -3,27 +3,31 @@
 import fs from 'node:fs';
 import os from 'node:os';
 
-/** The whole environment of a sandbox. Nothing of the zygote's is handed down. */
-export function environment(scratch) {
-  return {
-    HOME: scratch,
-    TMPDIR: scratch,
-    TMP: scratch,
-    TEMP: scratch,
-    LANG: 'C.UTF-8',
-    NODE_ENV: 'production',
-    PATH: '/usr/bin:/bin',
-    TZ: 'UTC',
-  };
+/** The environment of every sandbox, beside the paths of its scratch directory. */
+const DECLARED = {
+  LANG: 'C.UTF-8',
+  NODE_ENV: 'production',
+  PATH: '/usr/bin:/bin',
+  TZ: 'UTC',
+};
+/** What leads to the scratch directory. */
+const SCRATCH_NAMES = ['HOME', 'TMPDIR', 'TMP', 'TEMP'];
+
+/** In the zygote: what was its own environment must not be seen by the bundle, and every fork is spared the work. */
+export function declareEnvironment() {
+  for (const name of Object.keys(process.env)) delete process.env[name];
+  Object.assign(process.env, DECLARED);
 }
 
-/** @param {string} scratch the sandbox's own directory */
+/**
+ * In the sandbox.
+ * @param {string} scratch its own directory
+ */
 export function settleIn(scratch) {
   // Also resets the directory that Node has cached: the zygote's.
   process.chdir(scratch);
-  for (const name of Object.keys(process.env)) delete process.env[name];
-  Object.assign(process.env, environment(scratch));
-  // Node caches both; after a fork they are the zygote's.
+  for (const name of SCRATCH_NAMES) process.env[name] = scratch;
+  // Node keeps it; after a fork it is the zygote's.
   Object.defineProperty(process, 'pid', { value: ownPid(), enumerable: true, configurable: true });
 }
 
