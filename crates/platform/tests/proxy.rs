@@ -1,0 +1,210 @@
+//! The proxy against a real server on loopback.
+#![allow(clippy::unwrap_used, reason = "a failed step is the test's failure")]
+
+mod common;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use bulkhead_egress::Rule;
+use bulkhead_platform::{ActionCall, AuthMode, AuthSettings, Credentials, IntegrationSettings};
+use bulkhead_types::{FunctionName, Lease};
+use common::{World, action, connection, demo, tenant, world_with};
+use serde_json::{Value, json};
+
+const TOKEN: &str = "token-which-is-secret";
+
+#[derive(Clone)]
+struct Api {
+    calls: Arc<AtomicU32>,
+    other: Option<SocketAddr>,
+}
+
+/// Says what it was asked: method, path, and whether the token came along.
+async fn echo(request: Request) -> Response {
+    let authorized = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .is_some_and(|v| v == &format!("Bearer {TOKEN}"));
+    let own = request.headers().get("x-own").is_some();
+    let (method, uri) = (request.method().to_string(), request.uri().to_string());
+    axum::Json(json!({"method": method, "uri": uri, "authorized": authorized, "own": own}))
+        .into_response()
+}
+
+/// Fails twice, then goes well.
+async fn flaky(State(api): State<Api>) -> Response {
+    match api.calls.fetch_add(1, Ordering::SeqCst) {
+        0 => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")], "slow down").into_response(),
+        1 => (StatusCode::BAD_GATEWAY, [("retry-after", "0")], "oops").into_response(),
+        _ => "fine".into_response(),
+    }
+}
+
+async fn busy() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "590")], "come back").into_response()
+}
+
+async fn away(State(api): State<Api>) -> Response {
+    let target = format!("http://{}/echo", api.other.unwrap());
+    (StatusCode::FOUND, [(header::LOCATION, target)]).into_response()
+}
+
+async fn inside() -> Response {
+    (StatusCode::FOUND, [(header::LOCATION, "http://169.254.169.254/latest/meta-data")])
+        .into_response()
+}
+
+async fn round() -> Response {
+    (StatusCode::FOUND, [(header::LOCATION, "/round")]).into_response()
+}
+
+async fn mirror(headers: HeaderMap) -> String {
+    format!("{headers:?}")
+}
+
+async fn serve(other: Option<SocketAddr>) -> SocketAddr {
+    let api = Api { calls: Arc::default(), other };
+    let routes = Router::new()
+        .route("/echo", any(echo))
+        .route("/flaky", any(flaky))
+        .route("/busy", any(busy))
+        .route("/away", any(away))
+        .route("/inside", any(inside))
+        .route("/round", any(round))
+        .route("/mirror", any(mirror))
+        .with_state(api);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    address
+}
+
+/// An action's lease, an API with credentials, and another one at a different origin.
+async fn calling() -> (World, Lease) {
+    let other = serve(None).await;
+    let api = serve(Some(other)).await;
+    let open = [api, other].map(|address| Rule::allow_loopback("test", address.port()));
+    let world = world_with(open.to_vec()).await;
+    let auth = AuthSettings { mode: AuthMode::Bearer, hosts: vec![] };
+    let settings =
+        IntegrationSettings { base_url: Some(format!("http://{api}")), auth, ..Default::default() };
+    world.connect(settings, Credentials { token: Some(TOKEN.into()), ..Default::default() }).await;
+    world.deploy(&[action("a")]).await;
+    let call = ActionCall {
+        integration: demo(),
+        name: FunctionName::parse("a").unwrap(),
+        connection: Some(connection()),
+        input: Value::Null,
+        idempotency_key: None,
+    };
+    world.platform.run_action(&tenant(), call).await.unwrap();
+    let lease = world.lease().await;
+    (world, lease)
+}
+
+#[tokio::test]
+async fn credentials_are_added_on_the_way() {
+    let (world, lease) = calling().await;
+    let request =
+        json!({"method": "PUT", "endpoint": "/echo", "params": {"q": 1}, "data": {"a": 1}});
+    let answer = world.ok(&lease, "proxy.request", request).await;
+    let expected = json!({"method": "PUT", "uri": "/echo?q=1", "authorized": true, "own": false});
+    assert_eq!((&answer["status"], &answer["json"]), (&json!(200), &expected));
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_origin_goes_without_them() {
+    let (world, lease) = calling().await;
+    let request = json!({"endpoint": "/away", "headers": {"x-own": "1"}});
+    let answer = world.ok(&lease, "proxy.request", request).await;
+    assert_eq!(
+        (&answer["json"]["authorized"], &answer["json"]["own"]),
+        (&json!(false), &json!(false))
+    );
+    let request =
+        json!({"endpoint": "/away", "headers": {"x-own": "1"}, "forwardHeadersOnRedirect": true});
+    let answer = world.ok(&lease, "proxy.request", request).await;
+    assert_eq!(
+        (&answer["json"]["authorized"], &answer["json"]["own"]),
+        (&json!(false), &json!(true))
+    );
+}
+
+#[tokio::test]
+async fn redirects_are_judged_and_counted() {
+    let (world, lease) = calling().await;
+    let inside =
+        world.call(&lease, "proxy.request", json!({"endpoint": "/inside"})).await.unwrap_err();
+    assert_eq!(
+        (inside.code.as_str(), inside.payload),
+        ("egress_denied", Some(json!({"rule": "default.link_local"})))
+    );
+    let round =
+        world.call(&lease, "proxy.request", json!({"endpoint": "/round"})).await.unwrap_err();
+    assert_eq!(round.payload, Some(json!({"cause": "ERR_FR_TOO_MANY_REDIRECTS"})));
+    let direct = json!({"endpoint": "http://10.0.0.1/"});
+    assert_eq!(world.code(&lease, "proxy.request", direct).await, "egress_denied");
+}
+
+#[tokio::test]
+async fn failures_are_tried_again_as_often_as_asked() {
+    let (world, lease) = calling().await;
+    let answer =
+        world.ok(&lease, "proxy.request", json!({"endpoint": "/flaky", "retries": 2})).await;
+    assert_eq!(answer["text"], "fine");
+    let (world, lease) = calling().await;
+    let error =
+        world.call(&lease, "proxy.request", json!({"endpoint": "/flaky"})).await.unwrap_err();
+    let payload = error.payload.unwrap();
+    assert_eq!(
+        (error.code.as_str(), &payload["status"], &payload["text"]),
+        ("upstream_error", &json!(429), &json!("slow down"))
+    );
+}
+
+#[tokio::test]
+async fn a_wait_past_the_deadline_is_handed_to_the_function() {
+    let (world, lease) = calling().await;
+    let error = world
+        .call(&lease, "proxy.request", json!({"endpoint": "/busy", "retries": 5}))
+        .await
+        .unwrap_err();
+    assert_eq!(error.payload.unwrap()["retryAfterMs"], 590_000);
+}
+
+#[tokio::test]
+async fn what_the_api_reflects_of_them_is_taken_out() {
+    let (world, lease) = calling().await;
+    let answer = world
+        .ok(&lease, "proxy.request", json!({"endpoint": "/mirror", "responseType": "text"}))
+        .await;
+    let text = answer["text"].as_str().unwrap();
+    // axum hides sensitive headers only if they are marked so, which those of a request are not.
+    assert!(text.contains("[redacted]") && !text.contains(TOKEN), "{text}");
+}
+
+#[tokio::test]
+async fn names_are_looked_up_under_the_policy() {
+    let (world, lease) = calling().await;
+    assert_eq!(
+        world.code(&lease, "dns.lookup", json!({"host": "nowhere.test", "family": 0})).await,
+        "ENOTFOUND"
+    );
+    assert_eq!(
+        world.code(&lease, "dns.lookup", json!({"host": "10.0.0.1", "family": 4})).await,
+        "egress_denied"
+    );
+    assert_eq!(
+        world.code(&lease, "dns.lookup", json!({"host": "x", "family": 7})).await,
+        "call_invalid"
+    );
+    let public = world.ok(&lease, "dns.lookup", json!({"host": "1.1.1.1"})).await;
+    assert_eq!(public, json!([{"address": "1.1.1.1", "family": 4}]));
+}
