@@ -96,8 +96,9 @@ pub const CODES: &[Code] = &[
     code("secrets_not_declared", 422, Tenant, "The function asked for credentials without declaring it.", "Call `getConnection` or `getToken` directly so that the compiler sees it, or use the proxy."),
     code("checkpoint_conflict", 422, Tenant, "Another attempt saved a newer checkpoint.", "Read the checkpoint again."),
     code("checkpoint_invalid", 422, Tenant, "The checkpoint is not a flat object of at most 16 short fields.", "Keep a cursor or a date in it, nothing larger."),
-    code("call_unknown", 422, Tenant, "The function asked for what the platform does not offer.", "Deploy with the server's SDK version."),
+    code("unknown_method", 422, Tenant, "The function asked for what the platform does not offer.", "Deploy with the server's SDK version."),
     code("call_invalid", 422, Tenant, "The parameters of a platform call can't be read.", "See the message."),
+    code("response_too_large", 422, Tenant, "An API's response is larger than the proxy takes.", "Ask for less at once, such as smaller pages."),
     code("depth_limit", 422, Tenant, "Actions called one another too deeply or too often.", "Call fewer from one another."),
     // The external API.
     code("upstream_error", 424, Upstream, "The external API answered with an error; `upstream` has it.", "See the API's documentation."),
@@ -109,6 +110,7 @@ pub const CODES: &[Code] = &[
     code("lost", 500, Platform, "The worker that ran the execution is gone, and it may not be retried.", "Retry it if its effects allow."),
     code("lease_lost", 500, Platform, "The attempt wrote after its lease was given to another.", "Nothing: the other attempt goes on."),
     code("not_supported", 501, Platform, "This version of Bulkhead does not do that.", "Upgrade, or do without."),
+    code("store_unavailable", 503, Platform, "The database could not do what was asked.", "Try again; see the server's log."),
     code("shutting_down", 503, Platform, "The server is stopping.", "Try again as `Retry-After` says."),
     code("overloaded", 503, Platform, "The server has as much under way as it takes.", "Try again as `Retry-After` says."),
     code("not_ready", 503, Platform, "A part of the server is not ready; the payload says which.", "Wait; see the server's log."),

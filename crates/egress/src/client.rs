@@ -62,11 +62,15 @@ impl HttpClient {
     /// other.
     #[must_use]
     pub fn new(gateway: Gateway, policy: Arc<Policy>) -> Self {
+        Self::over(https_connector(gateway, policy))
+    }
+
+    fn over(connector: HttpsGatewayConnector) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)
             .pool_max_idle_per_host(IDLE_PER_HOST)
-            .build(https_connector(gateway, policy));
+            .build(connector);
         Self { client }
     }
 
@@ -151,8 +155,9 @@ fn unreachable(error: &(dyn Error + 'static)) -> SendError {
                 None => SendError::Unreachable { cause: errno(&refused.code), message },
             });
         }
-        let cause = errno_of(cause.downcast_ref::<std::io::Error>()?)?;
-        Some(SendError::Unreachable { cause, message: format!("the connection failed: {cause}") })
+        let error = cause.downcast_ref::<std::io::Error>()?;
+        let cause = errno_of(error)?;
+        Some(SendError::Unreachable { cause, message: format!("the connection failed: {error}") })
     });
     let message = || causes(error).last().map(ToString::to_string);
     found.unwrap_or_else(|| SendError::Unreachable {
@@ -167,6 +172,15 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 
 fn errno_of(error: &std::io::Error) -> Option<&'static str> {
     use std::io::ErrorKind;
+    // An I/O error hides what it wraps from `source()`, and TLS wraps twice.
+    if let Some(inner) = error.get_ref() {
+        if inner.is::<rustls::Error>() {
+            return Some("EPROTO");
+        }
+        if let Some(inner) = inner.downcast_ref() {
+            return errno_of(inner);
+        }
+    }
     match error.kind() {
         ErrorKind::ConnectionRefused => Some("ECONNREFUSED"),
         ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::UnexpectedEof => {
@@ -174,7 +188,6 @@ fn errno_of(error: &std::io::Error) -> Option<&'static str> {
         }
         ErrorKind::BrokenPipe => Some("EPIPE"),
         ErrorKind::TimedOut => Some("ETIMEDOUT"),
-        // rustls wraps its errors as invalid data: a certificate that does not verify, above all.
         ErrorKind::InvalidData => Some("EPROTO"),
         _ => None,
     }

@@ -2,10 +2,12 @@
 use std::io::Write;
 use std::net::SocketAddr;
 
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::connector::{GatewayConnector, with_tls};
 use crate::gateway::GatewayLimits;
 use crate::policy::Rule;
 use crate::resolve::FixedResolver;
@@ -94,4 +96,68 @@ async fn the_reason_of_a_failure_is_named() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let refused = get(closed, true, 10).await.unwrap_err();
     assert!(matches!(refused, SendError::Unreachable { cause: "ECONNREFUSED", .. }), "{refused:?}");
+}
+
+/// A TLS server for `api.test` with a certificate that nobody but these tests trusts.
+async fn tls_server() -> SocketAddr {
+    let certificate = CertificateDer::from(CERTIFICATE.to_vec());
+    let key = PrivateKeyDer::Pkcs8(include_bytes!("../testdata/key.der").to_vec().into());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            // A client that does not trust us breaks off here.
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut request = [0; 4096];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            stream.write_all(&with_body("identity", b"over TLS")).await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    });
+    address
+}
+
+const CERTIFICATE: &[u8] = include_bytes!("../testdata/cert.der");
+
+#[tokio::test]
+async fn a_certificate_has_to_verify_for_the_name_that_was_asked_for() {
+    let address = tls_server().await;
+    let here = vec![address.ip()];
+    let table = [("api.test".to_owned(), here.clone()), ("other.test".to_owned(), here)];
+    let gateway = Gateway::new(Arc::new(FixedResolver(table.into())), GatewayLimits::default());
+    let rules = vec![Rule::allow_loopback("test", address.port())];
+    let policy = Arc::new(Policy::new().with_operator_rules(rules));
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from(CERTIFICATE.to_vec())).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let trusting = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connector = GatewayConnector::new(gateway.clone(), Arc::clone(&policy));
+    let trusting = HttpClient::over(with_tls(trusting, connector));
+    let usual = HttpClient::new(gateway, policy);
+    let get = async |client: &HttpClient, host: &str| {
+        let url = format!("https://{host}:{}/", address.port());
+        let request = Request::get(url).body(Bytes::new()).unwrap();
+        client.send(request, Instant::now() + Duration::from_secs(5), 100).await
+    };
+    assert_eq!(get(&trusting, "api.test").await.unwrap().into_body(), "over TLS");
+    for (client, host) in [(&usual, "api.test"), (&trusting, "other.test")] {
+        let refused = get(client, host).await.unwrap_err();
+        assert!(
+            matches!(refused, SendError::Unreachable { cause: "EPROTO", .. }),
+            "{host}: {refused:?}"
+        );
+    }
 }

@@ -3,13 +3,14 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 
 use bulkhead_protocol::{OpenRequest, Refused};
 use http::Uri;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use tokio::net::TcpStream;
 
 use crate::gateway::Gateway;
@@ -73,16 +74,28 @@ fn target(uri: &Uri) -> Result<OpenRequest, Refused> {
 /// TLS on top, verified against the system's certificates, or the bundled Mozilla roots where there are none.
 #[must_use]
 pub fn https_connector(gateway: Gateway, policy: Arc<Policy>) -> HttpsGatewayConnector {
-    let builder = HttpsConnectorBuilder::new();
-    let builder = match builder.with_native_roots() {
-        Ok(builder) => builder,
+    with_tls(TLS.clone(), GatewayConnector::new(gateway, policy))
+}
+
+/// Read once: the system's certificates are some hundred files, and every tenant has a client.
+static TLS: LazyLock<ClientConfig> = LazyLock::new(|| {
+    let builder = || {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        #[allow(clippy::expect_used, reason = "ring has every version that rustls knows")]
+        ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the provider knows the default versions")
+    };
+    match builder().with_native_roots() {
+        Ok(roots) => roots.with_no_client_auth(),
         Err(error) => {
             tracing::warn!(%error, "no system certificates; using the bundled roots");
-            HttpsConnectorBuilder::new().with_webpki_roots()
+            builder().with_webpki_roots().with_no_client_auth()
         }
-    };
-    builder
-        .https_or_http()
-        .enable_all_versions()
-        .wrap_connector(GatewayConnector::new(gateway, policy))
+    }
+});
+
+pub(crate) fn with_tls(config: ClientConfig, connector: GatewayConnector) -> HttpsGatewayConnector {
+    let builder = HttpsConnectorBuilder::new().with_tls_config(config);
+    builder.https_or_http().enable_all_versions().wrap_connector(connector)
 }

@@ -21,6 +21,9 @@ pub(crate) struct Egress {
     pub(crate) client: HttpClient,
 }
 
+/// An integration, and the secret of its webhooks.
+pub(crate) type KnownIntegration = (Integration, Option<Vec<u8>>);
+
 #[derive(Default)]
 pub(crate) struct Caches {
     generation: AtomicU64,
@@ -29,7 +32,7 @@ pub(crate) struct Caches {
     pub(crate) versions: Cache<(TenantId, VersionId), Arc<Version>>,
     pub(crate) egress: Cache<TenantId, Egress>,
     pub(crate) handlers: Cache<(TenantId, IntegrationId), Arc<Vec<Arc<Version>>>>,
-    pub(crate) integrations: Cache<(TenantId, IntegrationId), (Integration, Option<Vec<u8>>)>,
+    pub(crate) integrations: Cache<(TenantId, IntegrationId), KnownIntegration>,
 }
 
 impl Caches {
@@ -62,6 +65,12 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
             .get(key)
             .filter(|(made_under, _)| *made_under == generation)
             .map(|(_, value)| value.clone())
+    }
+
+    /// The entry, whatever it was made under.
+    pub(crate) fn peek(&self, key: &K) -> Option<V> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.get(key).map(|(_, value)| value.clone())
     }
 
     pub(crate) fn put(&self, key: K, generation: u64, value: V) {

@@ -5,6 +5,7 @@ use bulkhead_types::{ConnectionId, IntegrationId, TenantId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::caches::KnownIntegration;
 use crate::error::PlatformError;
 use crate::model::{
     AuthMode, AuthSettings, Connection, ConnectionPage, Credentials, Integration,
@@ -96,7 +97,7 @@ impl Platform {
         &self,
         tenant: &TenantId,
         integration: &IntegrationId,
-    ) -> Result<(Integration, Option<Vec<u8>>), PlatformError> {
+    ) -> Result<KnownIntegration, PlatformError> {
         let (generation, key) = (self.caches.generation(), (tenant.clone(), integration.clone()));
         if let Some(found) = self.caches.integrations.get(&key, generation) {
             return Ok(found);

@@ -31,9 +31,13 @@ impl Platform {
             .with_own(listeners, self.config.addresses.clone())
             .with_operator_rules(self.config.egress.clone())
             .with_tenant_rules(rules);
-        let policy = Arc::new(policy);
-        let client = HttpClient::new(self.gateway.clone(), Arc::clone(&policy));
-        let egress = Egress { policy, client };
+        // The same rules as before keep their client, with the connections that are open.
+        let kept = self.caches.egress.peek(tenant).filter(|kept| *kept.policy == policy);
+        let egress = kept.unwrap_or_else(|| {
+            let policy = Arc::new(policy);
+            let client = HttpClient::new(self.gateway.clone(), Arc::clone(&policy));
+            Egress { policy, client }
+        });
         self.caches.egress.put(tenant.clone(), generation, egress.clone());
         Ok(egress)
     }

@@ -65,7 +65,7 @@ impl Platform {
     /// # Errors
     /// When the store fails.
     pub async fn tenants(&self) -> Result<Vec<Tenant>, PlatformError> {
-        let rows = self.db.read(|db| catalog::tenants(db)).await?;
+        let rows = self.db.read(catalog::tenants).await?;
         rows.into_iter().map(tenant_of).collect()
     }
 
