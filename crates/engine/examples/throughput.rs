@@ -37,7 +37,8 @@ fn submit(n: usize) -> Submit {
         name: FunctionName::parse("create-issue").unwrap(),
     };
     let input = json!({"title": "A title", "body": "x".repeat(200), "n": n});
-    let mut submit = Submit::new(function, VersionId::parse(&"a".repeat(64)).unwrap(), Trigger::Api, input);
+    let mut submit =
+        Submit::new(function, VersionId::parse(&"a".repeat(64)).unwrap(), Trigger::Api, input);
     let ttl = std::time::Duration::from_secs(3_600);
     submit.idempotency = Some(bulkhead_engine::Idempotency { key: format!("k{n}"), ttl });
     submit
@@ -65,7 +66,9 @@ async fn settle_all(engine: &Engine, count: usize) {
             let worker = WorkerId::parse(&format!("wrk_{number}")).unwrap();
             while left.load(std::sync::atomic::Ordering::SeqCst) > 0 {
                 let wait = std::time::Duration::from_millis(200);
-                let Ok(leases) = tokio::time::timeout(wait, engine.lease(&worker, 16)).await else { continue };
+                let Ok(leases) = tokio::time::timeout(wait, engine.lease(&worker, 16)).await else {
+                    continue;
+                };
                 let settles = leases.unwrap().into_iter().map(|lease| {
                     let engine = engine.clone();
                     tokio::spawn(async move {

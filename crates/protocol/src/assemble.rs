@@ -76,13 +76,20 @@ mod tests {
 
     #[test]
     fn a_message_without_end_is_refused_at_its_limit() {
-        let piece = Frame { sandbox: 1, channel: 0, kind: Kind::Log, more: true, payload: vec![0; PAYLOAD_BYTES_MAX] };
+        let piece = Frame {
+            sandbox: 1,
+            channel: 0,
+            kind: Kind::Log,
+            more: true,
+            payload: vec![0; PAYLOAD_BYTES_MAX],
+        };
         assert_eq!(join(vec![piece; 17]), Err(FrameError::MessageTooLong(Kind::Log)));
     }
 
     #[test]
     fn fragments_on_an_egress_channel_are_refused() {
-        let piece = Frame { sandbox: 1, channel: 9, kind: Kind::Data, more: true, payload: vec![0; 8] };
+        let piece =
+            Frame { sandbox: 1, channel: 9, kind: Kind::Data, more: true, payload: vec![0; 8] };
         assert_eq!(join(vec![piece]), Err(FrameError::MessageTooLong(Kind::Data)));
     }
 }

@@ -198,7 +198,13 @@ mod tests {
 
     fn frames() -> impl Strategy<Value = Frame> {
         let kind = proptest::sample::select(Kind::ALL);
-        (any::<u32>(), any::<u32>(), kind, any::<bool>(), proptest::collection::vec(any::<u8>(), 0..300))
+        (
+            any::<u32>(),
+            any::<u32>(),
+            kind,
+            any::<bool>(),
+            proptest::collection::vec(any::<u8>(), 0..300),
+        )
             .prop_map(|(sandbox, channel, kind, more, mut payload)| {
                 payload.truncate(kind.message_bytes_max());
                 Frame { sandbox, channel, kind, more, payload }

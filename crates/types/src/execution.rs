@@ -86,7 +86,8 @@ pub enum Trigger {
 
 impl Trigger {
     /// Every trigger.
-    pub const ALL: [Self; 5] = [Self::Api, Self::Schedule, Self::Webhook, Self::Event, Self::Execution];
+    pub const ALL: [Self; 5] =
+        [Self::Api, Self::Schedule, Self::Webhook, Self::Event, Self::Execution];
 
     /// The stable text, as on the wire and in the database.
     #[must_use]

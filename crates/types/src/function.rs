@@ -34,7 +34,9 @@ impl FunctionKind {
     /// The kind that [`Self::as_str`] names.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Action, Self::Sync, Self::Webhook, Self::Event].into_iter().find(|k| k.as_str() == text)
+        [Self::Action, Self::Sync, Self::Webhook, Self::Event]
+            .into_iter()
+            .find(|k| k.as_str() == text)
     }
 }
 

@@ -6,7 +6,9 @@ use crate::time::{Entropy, Timestamp};
 
 /// Why a text is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} must be 1 to {max} characters of a-z, A-Z, 0-9, '-', '_', '.', and not start with '.': got {got:?}")]
+#[error(
+    "{what} must be 1 to {max} characters of a-z, A-Z, 0-9, '-', '_', '.', and not start with '.': got {got:?}"
+)]
 pub struct IdError {
     what: &'static str,
     max: usize,
@@ -117,12 +119,15 @@ fn sortable(now: Timestamp, entropy: &dyn Entropy) -> String {
     entropy.fill(&mut random);
     let time = u128::from(now.as_millis().unsigned_abs() & 0xffff_ffff_ffff);
     let value = random.iter().fold(time, |value, byte| (value << 8) | u128::from(*byte));
-    let digit = |shift: u32| char::from(DIGITS[usize::try_from((value >> shift) & 31).unwrap_or(0)]);
+    let digit =
+        |shift: u32| char::from(DIGITS[usize::try_from((value >> shift) & 31).unwrap_or(0)]);
     (0..26).rev().map(|place| digit(place * 5)).collect()
 }
 
 /// A fencing number: grows with every lease of an execution. Whoever writes with an older one is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Fence(pub u64);
 
 #[cfg(test)]

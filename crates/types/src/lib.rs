@@ -18,7 +18,9 @@ pub use execution::{
     TimelineEvent, Trigger, Usage,
 };
 pub use fault::{Fault, Retry};
-pub use function::{FunctionKey, FunctionKind, FunctionSpec, Isolation, RetryPolicy, Uses, Version};
+pub use function::{
+    FunctionKey, FunctionKind, FunctionSpec, Isolation, RetryPolicy, Uses, Version,
+};
 pub use ids::{
     ConnectionId, DeploymentId, ExecutionId, Fence, FunctionName, IdError, IntegrationId, TenantId,
     VersionId, WorkerId,

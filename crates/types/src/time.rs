@@ -92,7 +92,10 @@ pub struct SystemEntropy;
 impl Entropy for SystemEntropy {
     fn fill(&self, bytes: &mut [u8]) {
         // Without randomness no id and no key is safe to hand out: there is nothing to go on with.
-        #[allow(clippy::expect_used, reason = "getrandom(2) fails only on kernels we do not support")]
+        #[allow(
+            clippy::expect_used,
+            reason = "getrandom(2) fails only on kernels we do not support"
+        )]
         #[allow(clippy::disallowed_methods, reason = "this is the one place that asks the kernel")]
         getrandom::fill(bytes).expect("the kernel's random number generator must work");
     }
