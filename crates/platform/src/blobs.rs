@@ -12,6 +12,19 @@ use sha2::{Digest, Sha256};
 
 use crate::error::PlatformError;
 
+/// Who may read, whatever the umask says.
+#[derive(Clone, Copy)]
+struct Who {
+    dir: u32,
+    file: u32,
+}
+
+/// Sandboxes run as users of their own, and have to read their bundle.
+const ANYONE: Who = Who { dir: 0o755, file: 0o644 };
+
+/// Nobody but the server.
+const OWNER: Who = Who { dir: 0o700, file: 0o600 };
+
 /// Where blobs are.
 #[derive(Debug, Clone)]
 pub(crate) struct Blobs {
@@ -25,9 +38,9 @@ pub(crate) fn digest(content: &[u8]) -> String {
 
 impl Blobs {
     pub(crate) fn open(data: &Path) -> Result<Self, PlatformError> {
-        for name in ["bundles", "maps"] {
+        for (name, who) in [("bundles", ANYONE), ("maps", OWNER)] {
             let path = data.join(name);
-            make_dir(&path).map_err(|source| PlatformError::Io { path, source })?;
+            make_dir(&path, who).map_err(|source| PlatformError::Io { path, source })?;
         }
         Ok(Self { data: data.to_owned() })
     }
@@ -44,7 +57,7 @@ impl Blobs {
         entropy: &dyn Entropy,
     ) -> Result<String, PlatformError> {
         let name = digest(content);
-        put(&self.bundle(&name), "bundle.js", content, entropy)?;
+        put(&self.bundle(&name), ("bundle.js", content), ANYONE, entropy)?;
         Ok(name)
     }
 
@@ -55,14 +68,19 @@ impl Blobs {
         entropy: &dyn Entropy,
     ) -> Result<String, PlatformError> {
         let name = digest(content);
-        put(&self.data.join("maps").join(&name), "bundle.js.map", content, entropy)?;
+        put(&self.data.join("maps").join(&name), ("bundle.js.map", content), OWNER, entropy)?;
         Ok(name)
     }
 }
 
 /// Makes `dir` with one file in it, or leaves the one there is. The directory appears under its name only when
 /// it is complete and on disk, so whoever finds it may use it.
-fn put(dir: &Path, file: &str, content: &[u8], entropy: &dyn Entropy) -> Result<(), PlatformError> {
+fn put(
+    dir: &Path,
+    (file, content): (&str, &[u8]),
+    who: Who,
+    entropy: &dyn Entropy,
+) -> Result<(), PlatformError> {
     if dir.exists() {
         return Ok(());
     }
@@ -70,8 +88,8 @@ fn put(dir: &Path, file: &str, content: &[u8], entropy: &dyn Entropy) -> Result<
     entropy.fill(&mut random);
     let half_done = dir.with_extension(format!("{}.tmp", hex::encode(random)));
     let failed = |source| PlatformError::Io { path: half_done.clone(), source };
-    make_dir(&half_done).map_err(failed)?;
-    write(&half_done.join(file), content).map_err(failed)?;
+    make_dir(&half_done, who).map_err(failed)?;
+    write(&half_done.join(file), content, who).map_err(failed)?;
     match std::fs::rename(&half_done, dir) {
         Ok(()) => Ok(()),
         // Somebody else put the same content there meanwhile.
@@ -80,17 +98,16 @@ fn put(dir: &Path, file: &str, content: &[u8], entropy: &dyn Entropy) -> Result<
     }
 }
 
-fn write(path: &Path, content: &[u8]) -> std::io::Result<()> {
+fn write(path: &Path, content: &[u8], who: Who) -> std::io::Result<()> {
     let mut file = std::fs::File::create(path)?;
     file.write_all(content)?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    file.set_permissions(std::fs::Permissions::from_mode(who.file))?;
     file.sync_all()
 }
 
-/// Sandboxes run as users of their own: the directory has to be readable by anyone, whatever the umask says.
-fn make_dir(path: &Path) -> std::io::Result<()> {
+fn make_dir(path: &Path, who: Who) -> std::io::Result<()> {
     std::fs::create_dir_all(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(who.dir))
 }
 
 #[cfg(test)]

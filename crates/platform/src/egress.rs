@@ -26,9 +26,8 @@ impl Platform {
             return Ok(egress);
         }
         let rules = self.tenant(tenant).await?.settings.egress;
-        let listeners = self.listeners.get().unwrap_or(&self.config.listeners).clone();
         let policy = Policy::new()
-            .with_own(listeners, self.config.addresses.clone())
+            .with_own(self.config.listeners.clone(), self.config.addresses.clone())
             .with_operator_rules(self.config.egress.clone())
             .with_tenant_rules(rules);
         // The same rules as before keep their client, with the connections that are open.

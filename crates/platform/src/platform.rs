@@ -1,7 +1,7 @@
 //! [`Platform`]: what it is made of, and how it is opened.
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bulkhead_egress::{Gateway, Rule};
 use bulkhead_engine::Engine;
@@ -23,8 +23,7 @@ pub struct PlatformConfig {
     pub data: PathBuf,
     /// The operator's egress rules.
     pub egress: Vec<Rule>,
-    /// What the server listens on: denied to functions whatever the rules say. More can be told once they are
-    /// known: [`Platform::set_listeners`].
+    /// What the server listens on: denied to functions whatever the rules say.
     pub listeners: Vec<std::net::SocketAddr>,
     /// This machine's addresses ([`bulkhead_egress::local_addresses`]).
     pub addresses: Vec<std::net::IpAddr>,
@@ -56,7 +55,6 @@ pub struct Platform {
     pub(crate) caches: Caches,
     pub(crate) children: Children,
     pub(crate) followers: Followers,
-    pub(crate) listeners: OnceLock<Vec<std::net::SocketAddr>>,
 }
 
 impl Platform {
@@ -87,19 +85,11 @@ impl Platform {
             caches: Caches::default(),
             children: Children::default(),
             followers: Followers::default(),
-            listeners: OnceLock::new(),
         };
         for tenant in platform.tenants().await? {
             platform.align_schedules(&tenant.id).await?;
         }
         Ok(Arc::new(platform))
-    }
-
-    /// Tells what the server listens on, once the ports are known and before any function runs; once only.
-    pub fn set_listeners(&self, listeners: Vec<std::net::SocketAddr>) {
-        if self.listeners.set(listeners).is_err() {
-            tracing::warn!("the listeners were told twice; the first word stands");
-        }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

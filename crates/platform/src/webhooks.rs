@@ -27,6 +27,10 @@ const SIGNATURE_HEADERS: [&str; 2] = ["x-hub-signature-256", "x-signature"];
 /// Headers looked at for a delivery's id when the integration names none.
 const DELIVERY_HEADERS: [&str; 3] = ["x-github-delivery", "x-delivery-id", "webhook-id"];
 
+/// Where a delivery's type is looked for: first in these headers, then in these fields of a JSON body.
+const KIND_HEADERS: [&str; 2] = ["x-github-event", "x-event-type"];
+const KIND_FIELDS: [&str; 3] = ["type", "event", "eventType"];
+
 /// Headers that no handler needs, and that could hold somebody's secret.
 const HEADERS_DROPPED: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
@@ -40,8 +44,8 @@ struct Delivery {
 }
 
 impl Platform {
-    /// Takes a provider's webhook: one execution per live webhook function of the integration. When this returns,
-    /// they are committed. A delivery that repeats an id makes nothing new.
+    /// Takes a provider's webhook: one execution per live webhook function of the integration, and per sync that
+    /// subscribes to it if its connection is known. When this returns, they are committed. A delivery that repeats an id makes nothing new.
     ///
     /// # Errors
     /// `webhook_signature_wrong`, `integration_not_found`, those of the engine's submit; when the store fails.
@@ -61,10 +65,12 @@ impl Platform {
         let connection =
             self.connection_of_delivery(tenant, integration, &settings, &delivery).await?;
         let id = delivery.id(&settings);
-        let input = delivery.input();
         let handlers = self.webhook_handlers(tenant, integration).await?;
-        let submits = handlers.iter().map(|version| {
-            let mut submit: Submit = submit_of(version, Trigger::Webhook, input.clone());
+        let wanted =
+            handlers.iter().filter(|version| delivery.is_for(version, connection.is_some()));
+        let submits = wanted.map(|version| {
+            let mut submit: Submit =
+                submit_of(version, Trigger::Webhook, delivery.input_of(version));
             submit.connection.clone_from(&connection);
             submit.idempotency = id.clone().map(|key| Idempotency { key, ttl: DELIVERY_TTL });
             self.submit(submit)
@@ -87,7 +93,11 @@ impl Platform {
         }
         let live = self.functions(tenant).await?.into_iter().map(|info| info.version);
         let of_integration = live.filter(|version| version.spec.integration == *integration);
-        let handlers = of_integration.filter(|version| version.spec.kind == FunctionKind::Webhook);
+        let handlers = of_integration.filter(|version| match version.spec.kind {
+            FunctionKind::Webhook => true,
+            FunctionKind::Sync => !version.spec.webhook_subscriptions.is_empty(),
+            _ => false,
+        });
         let handlers: Arc<Vec<_>> = Arc::new(handlers.map(Arc::new).collect());
         self.caches.handlers.put(key, generation, Arc::clone(&handlers));
         Ok(handlers)
@@ -190,6 +200,31 @@ impl Delivery {
             Value::Number(number) => Some(number.to_string()),
             _ => None,
         }
+    }
+
+    /// Whether a function is to handle it: a webhook function always, a sync if it subscribes to this type, or to
+    /// `*`, and there is a connection whose records it would write.
+    fn is_for(&self, version: &Version, has_connection: bool) -> bool {
+        if version.spec.kind == FunctionKind::Webhook {
+            return true;
+        }
+        let kind = self.kind();
+        let wants = |subscribed: &String| subscribed == "*" || Some(subscribed.as_str()) == kind;
+        has_connection && version.spec.webhook_subscriptions.iter().any(wants)
+    }
+
+    /// Its type, where providers commonly say it.
+    fn kind(&self) -> Option<&str> {
+        let in_body =
+            |name: &str| self.json.as_ref().and_then(|body| body.get(name)).and_then(Value::as_str);
+        let in_header = KIND_HEADERS.iter().find_map(|name| self.header(name));
+        in_header.or_else(|| KIND_FIELDS.iter().find_map(|name| in_body(name)))
+    }
+
+    /// A webhook function gets everything; a sync's `onWebhook` gets the body.
+    fn input_of(&self, version: &Version) -> Value {
+        let mut input = self.input();
+        if version.spec.kind == FunctionKind::Webhook { input } else { input["body"].take() }
     }
 
     /// What the handler gets: `{headers, body, raw}`. A body that is no text is there as `rawBase64`.

@@ -107,3 +107,30 @@ async fn a_rule_finds_the_connection() {
     let lease = world.lease().await;
     assert_eq!(lease.connection, Some(connection()));
 }
+
+#[tokio::test]
+async fn a_sync_that_subscribes_gets_the_body_if_its_connection_is_known() {
+    let by_header = WebhookMatch { header: Some("X-Account".into()), body: None, metadata: None };
+    let world =
+        with(WebhookSettings { connection: Some(by_header), ..WebhookSettings::default() }).await;
+    let subscribing = |name: &str, to: &str| {
+        let mut sync = common::sync(name);
+        sync["webhook_subscriptions"] = json!([to]);
+        sync
+    };
+    world
+        .deploy(&[subscribing("pushes", "push"), subscribing("all", "*"), common::sync("none")])
+        .await;
+    let of = async |pairs: &[(&str, &str)], body: &str| {
+        deliver(&world, pairs, body).await.unwrap().executions.len()
+    };
+    assert_eq!(of(&[("X-Account", "c1")], r#"{"type": "pull"}"#).await, 1);
+    assert_eq!(of(&[("X-Account", "c1"), ("X-GitHub-Event", "push")], r#"{"n": 1}"#).await, 2);
+    assert_eq!(of(&[("X-GitHub-Event", "push")], "{}").await, 0);
+    let leases = [world.lease().await, world.lease().await, world.lease().await];
+    let mut seen: Vec<_> =
+        leases.iter().map(|lease| format!("{} {}", lease.function.name, lease.input)).collect();
+    seen.sort();
+    assert_eq!(seen, [r#"all {"n":1}"#, r#"all {"type":"pull"}"#, r#"pushes {"n":1}"#]);
+    assert!(leases.iter().all(|lease| lease.trigger == bulkhead_types::Trigger::Webhook));
+}

@@ -10,7 +10,7 @@ mod records;
 use bulkhead_protocol::CallError;
 use bulkhead_store::StoreError;
 use bulkhead_store::fence::FenceError;
-use bulkhead_types::{ConnectionId, Fault, IntegrationId, Lease, Timestamp};
+use bulkhead_types::{ConnectionId, Fault, IntegrationId, Lease, TimelineEvent, Timestamp};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -74,7 +74,29 @@ impl Platform {
         method: &str,
         params: Value,
     ) -> Result<Value, CallError> {
-        self.answer(lease, method, params).await.map_err(|failure| failure.0)
+        let answer = self.answer(lease, method, params).await.map_err(|failure| failure.0);
+        if let Err(error) = &answer
+            && error.code == "egress_denied"
+        {
+            self.note_denial(lease, method, error).await;
+        }
+        answer
+    }
+
+    /// A denial stands on the execution's timeline, with the rule's name.
+    async fn note_denial(&self, lease: &Lease, method: &str, error: &CallError) {
+        let rule = error.payload.as_ref().map(|payload| payload["rule"].clone());
+        let detail = json!({ "call": method, "rule": rule, "message": error.message });
+        let event = TimelineEvent {
+            at: self.now(),
+            what: "denied".to_owned(),
+            attempt: lease.attempt,
+            detail,
+        };
+        // The function is refused in any case; what could not be noted is in the server's log.
+        if let Err(error) = self.event(lease, event).await {
+            tracing::error!(%error, "a denial could not be noted");
+        }
     }
 
     async fn answer(&self, lease: &Lease, method: &str, params: Value) -> Answer {
