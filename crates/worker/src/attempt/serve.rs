@@ -9,7 +9,7 @@ use std::time::Duration;
 use bulkhead_protocol::{
     Assembler, CONTROL, Frame, FrameError, Kind, SandboxResult, SignalKind, Start,
 };
-use bulkhead_types::{Lease, Limits, TimelineEvent, Timestamp};
+use bulkhead_types::{FunctionKind, Lease, Limits, TimelineEvent, Timestamp, Trigger};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -180,7 +180,7 @@ impl Serving {
         let start = Start {
             execution: lease.lease.execution.to_string(),
             attempt: lease.attempt,
-            kind: lease.function.kind.as_str().to_owned(),
+            kind: start_kind(lease).as_str().to_owned(),
             soft_deadline: at(lease.limits.soft_ms()),
             deadline: at(lease.limits.time_ms),
             input: lease.input.clone(),
@@ -456,4 +456,9 @@ fn read_result(message: &[u8], output_bytes: u64) -> Result<Answer, String> {
         }
     }
     serde_json::from_slice::<SandboxResult>(message).map(Answer::Said).map_err(not_one)
+}
+
+/// What the handler is called as: a sync that a webhook woke runs its `onWebhook`.
+fn start_kind(lease: &Lease) -> FunctionKind {
+    if lease.trigger == Trigger::Webhook { FunctionKind::Webhook } else { lease.function.kind }
 }
