@@ -190,6 +190,7 @@ for (const flags of [[], ['--single-threaded']]) {
   check('a bundle that does not load is told with its stack', async () => {
     for (const [source, message] of [
       ["throw new Error('at the top'); export default {}", /FAILED bundle: Error: at the top\n\s+at/],
+      [`Promise.reject(new Error('nobody minds')); ${action('async () => 1')}`, /FAILED bundle: Error: nobody minds\n\s+at/],
       ['export default { type: "action" }', /FAILED bundle: TypeError: The bundle has no default export/],
     ]) {
       const peer = await sandbox(source, { flags });

@@ -28,14 +28,15 @@ function main() {
   patchNetwork();
   patchRandom();
   process.once('beforeExit', () => {
-    process.on('uncaughtException', failed('bundle'));
+    const notLoaded = failed('bundle');
+    process.on('uncaughtException', notLoaded);
     const definition = load(path.resolve(process.argv[2]));
     rehearseSchemas(definition);
     // What the bundle left for later turns is done here and once, not in every fork; no event loop is needed for it.
     process._tickCallback();
     // Returns in the forked child only.
     const place = addon.serve();
-    process.removeAllListeners('uncaughtException');
+    process.off('uncaughtException', notLoaded);
     enter(definition, place, (status) => addon.exit(status));
   });
   warm().catch(failed('warm'));
