@@ -170,8 +170,8 @@ for (const flags of [[], ['--single-threaded']]) {
   check('a webhook goes to exec, or to the onWebhook of a sync', async () => {
     const webhook = "import { createWebhook } from 'nango'; export default createWebhook({ exec: async (n, d) => d.body.a })";
     assert.equal((await ran(webhook, { start: { kind: 'webhook', input: { headers: {}, body: { a: 5 }, raw: '' } } })).result.output, 5);
-    const sync = "import { createSync } from 'nango'; export default createSync({ models: {}, exec: async () => 1, onWebhook: async (n, d) => d.body.a })";
-    assert.equal((await ran(sync, { start: { kind: 'webhook', input: { body: { a: 6 } } } })).result.output, 6);
+    const sync = "import { createSync } from 'nango'; export default createSync({ models: {}, exec: async () => 1, onWebhook: async (n, body) => body.a })";
+    assert.equal((await ran(sync, { start: { kind: 'webhook', input: { headers: {}, body: { a: 6 }, raw: '' } } })).result.output, 6);
     assert.equal((await ran(sync, { start: { kind: 'sync' } })).result.output, 1);
   });
 

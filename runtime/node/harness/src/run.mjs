@@ -29,12 +29,13 @@ export async function run(definition, start, { link, calls, logs, interrupted })
   }
 }
 
-/** A sync's `onWebhook` is what runs when the provider's webhook arrives. */
+/** A sync's `onWebhook` is what runs when the provider's webhook arrives; it is given the body alone. */
 function handlerOf(definition, kind) {
   const webhookOfSync = kind === 'webhook' && definition.type === 'sync';
   const name = webhookOfSync ? 'onWebhook' : 'exec';
   const handler = definition[name];
   if (typeof handler !== 'function') throw new TypeError(`The function has no ${name}() for ${kind} executions`);
+  if (webhookOfSync) return (nango, delivery) => handler.call(definition, nango, delivery?.body);
   return handler.bind(definition);
 }
 

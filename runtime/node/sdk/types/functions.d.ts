@@ -109,7 +109,7 @@ export interface SyncDeclaration<
   webhookSubscriptions?: string[];
   /** The handler. */
   exec: (bulkhead: SyncContext<M, Infer<Metadata>, Infer<Checkpoint>>) => Promise<void> | void;
-  /** Called when one of the provider's webhooks arrives. */
+  /** Called when one of the provider's webhooks arrives, with its body. */
   onWebhook?: (bulkhead: SyncContext<M, Infer<Metadata>, Infer<Checkpoint>>, payload: any) => Promise<void> | void;
   /** Accepted and ignored. */
   syncType?: 'full' | 'incremental';
