@@ -43,6 +43,14 @@ impl ApiError {
         )
     }
 
+    /// How a platform call failed, as an answer.
+    pub(crate) fn of_call(error: &ErrorInfo) -> Self {
+        let mut body = Box::new(ErrorBody::new(&error.code, error.message.clone()));
+        body.error.payload.clone_from(&error.payload);
+        let status = codes::find(&error.code).map_or(400, |entry| entry.status);
+        Self { status, body, retry_after_s: None, execution: None }
+    }
+
     /// How an execution failed, as an answer.
     pub(crate) fn of_execution(
         execution: &ExecutionId,

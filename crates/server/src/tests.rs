@@ -1,1 +1,7 @@
+//! The API over a real port, with a real engine and a real platform on a temporary database. What a worker does is
+//! done by the test: it leases and settles.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod harness;
+mod refusals;
+mod walk;
