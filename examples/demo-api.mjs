@@ -1,11 +1,16 @@
-// A small HTTP API to try functions against: node examples/demo-api.mjs [--port 0] [--items 5000]
+// A small HTTP API to try functions against: node examples/demo-api.mjs [--port 0] [--items 5000] [--until-stdin-ends]
 // Prints {"url": "http://127.0.0.1:PORT"} as one line of JSON, and serves until it is ended.
 
 import http from 'node:http';
 import { parseArgs } from 'node:util';
 
 const { values } = parseArgs({
-  options: { port: { type: 'string', default: '0' }, items: { type: 'string', default: '5000' } },
+  options: {
+    port: { type: 'string', default: '0' },
+    items: { type: 'string', default: '5000' },
+    // So that it ends with whoever started it, however that ends.
+    'until-stdin-ends': { type: 'boolean', default: false },
+  },
 });
 const ITEMS = Number(values.items);
 const LIMIT_MAX = 1_000;
@@ -92,3 +97,4 @@ server.listen(Number(values.port), '127.0.0.1', () => {
   process.stdout.write(`${JSON.stringify({ url: `http://127.0.0.1:${server.address().port}` })}\n`);
 });
 process.on('SIGTERM', () => process.exit(0));
+if (values['until-stdin-ends']) process.stdin.resume().on('end', () => process.exit(0));

@@ -24,13 +24,19 @@ impl Context {
         Ok(Self { raw, config, around, json: cli.json, flags })
     }
 
-    /// The settings as the command line alone has them, and more on top: for a server of our own that no file or
-    /// environment of the machine should change.
-    pub(crate) fn embedded(&self, more: &[(&str, &str)]) -> anyhow::Result<Config> {
-        let mut flags =
-            vec![("runtime_dir".to_owned(), self.config.runtime_dir.display().to_string())];
+    /// Settings for a server of our own, which no file or environment of the machine should change: what was typed
+    /// wins over `usual`, and `needed` over both.
+    pub(crate) fn embedded(
+        &self,
+        usual: &[(&str, &str)],
+        needed: &[(&str, &str)],
+    ) -> anyhow::Result<Config> {
+        let runtime_dir = self.config.runtime_dir.display().to_string();
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let mut flags: Vec<_> = usual.iter().map(owned).collect();
         flags.extend(self.flags.iter().cloned());
-        flags.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        flags.extend(needed.iter().map(owned));
+        flags.push(("runtime_dir".to_owned(), runtime_dir));
         let raw = Raw::from_flags(&flags)?;
         Ok(Config::resolve(&raw, &self.around)?)
     }

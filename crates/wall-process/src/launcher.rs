@@ -7,13 +7,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bulkhead_wall::{CompartmentSpec, WallError};
+use bulkhead_wall::{Capability, CompartmentSpec, WallError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::build::{self, Built, Plan};
 use crate::cgroup::{self, Cgroups};
 use crate::namespaces::COMPARTMENTS_MAX;
+use crate::probe;
 use crate::sys;
 use crate::wire::{Done, Op, PACKET_BYTES_MAX, Reply, Request};
 
@@ -37,6 +38,8 @@ pub struct LauncherConfig {
 #[derive(Debug)]
 pub struct LauncherHandle {
     pub(crate) socket: OwnedFd,
+    /// As root found it: who asks later has dropped what the probe looks for.
+    pub(crate) capability: Capability,
 }
 
 /// Forks the launcher. To be called first thing in `main`, as root, while the process has one thread.
@@ -46,6 +49,7 @@ pub struct LauncherHandle {
 /// error names the stage.
 pub fn start(config: LauncherConfig) -> Result<LauncherHandle, WallError> {
     check(&config)?;
+    let capability = probe::probe();
     let failed = |error: io::Error| WallError::new("launcher", error.to_string());
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
@@ -56,7 +60,7 @@ pub fn start(config: LauncherConfig) -> Result<LauncherHandle, WallError> {
     cgroups.clean_up().map_err(cgroup_failed)?;
     cgroups.prepare().map_err(cgroup_failed)?;
     if sys::fork().map_err(failed)? != 0 {
-        return Ok(LauncherHandle { socket: ours });
+        return Ok(LauncherHandle { socket: ours, capability });
     }
     drop(ours);
     let ended = run(theirs, config, cgroups);

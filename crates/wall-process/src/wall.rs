@@ -11,7 +11,6 @@ use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
 use crate::launcher::LauncherHandle;
-use crate::probe;
 use crate::wire::{Done, Op, PACKET_BYTES_MAX, Reply, Request};
 
 type Answer = Result<(Done, Option<OwnedFd>), WallError>;
@@ -20,6 +19,7 @@ type Answer = Result<(Done, Option<OwnedFd>), WallError>;
 #[derive(Debug)]
 pub struct ProcessWall {
     launcher: Arc<Launcher>,
+    capability: Capability,
     reader: tokio::task::JoinHandle<()>,
 }
 
@@ -47,7 +47,7 @@ impl ProcessWall {
             adopt(handle.socket).map_err(|error| WallError::new("launcher", error.to_string()))?;
         let launcher = Arc::new(Launcher { socket, waiting: Mutex::default() });
         let reader = tokio::spawn(read_answers(Arc::clone(&launcher)));
-        Ok(Self { launcher, reader })
+        Ok(Self { launcher, capability: handle.capability, reader })
     }
 }
 
@@ -64,7 +64,7 @@ impl Wall for ProcessWall {
     }
 
     async fn probe(&self) -> Capability {
-        probe::probe()
+        self.capability.clone()
     }
 
     async fn create(&self, spec: CompartmentSpec) -> Result<Box<dyn Compartment>, WallError> {

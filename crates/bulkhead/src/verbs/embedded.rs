@@ -41,9 +41,8 @@ pub(crate) fn prepare(
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o711))?;
     let data_dir = directory.path().join("data");
     let data_dir = data_dir.to_str().context("the temporary directory's name is no text")?;
-    // What was typed comes last, and so wins.
-    let own = [("data_dir", data_dir), ("listen", "127.0.0.1:0"), ("log.level", "warn")];
-    let config = context.embedded(&[&own, settings].concat())?;
+    let needed = [("data_dir", data_dir), ("listen", "127.0.0.1:0")];
+    let config = context.embedded(&[("log.level", "warn")], &[&needed, settings].concat())?;
     let instance = format!("{name}-{}", std::process::id());
     let privileged = privileged::begin(&config, &instance)?;
     bulkhead_telemetry::init(&config.log_level, LogFormat::Text)?;

@@ -171,9 +171,14 @@ struct DnsLookup {
     family: u64,
 }
 
-/// When the attempt is killed, by the platform's reckoning: the worker's clock may begin a little later.
+/// How long an attempt may wait for its sandbox before its time begins, and some: the worker's `PoolConfig::wait`.
+const SANDBOX_WAIT: std::time::Duration = std::time::Duration::from_secs(90);
+
+/// When the attempt is surely dead. It is the worker that kills, by a clock that began with the sandbox: a call that
+/// gave up before that would fail a function that was about to be cut, and go on from its checkpoint.
 pub(crate) fn deadline(lease: &Lease) -> Timestamp {
-    lease.leased_at.after(std::time::Duration::from_millis(lease.limits.time_ms))
+    let time = std::time::Duration::from_millis(lease.limits.time_ms);
+    lease.leased_at.after(time.saturating_add(SANDBOX_WAIT))
 }
 
 /// When the attempt is asked to come to an end.

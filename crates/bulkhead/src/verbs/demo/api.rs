@@ -26,8 +26,8 @@ impl DemoApi {
         let script = examples.join("demo-api.mjs");
         let mut child = command(node)
             .arg(&script)
-            .args(["--port", "0"])
-            .stdin(Stdio::null())
+            .args(["--port", "0", "--until-stdin-ends"])
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("{} could not be run", node.display()))?;
@@ -51,8 +51,8 @@ impl DemoApi {
 
 impl Drop for DemoApi {
     fn drop(&mut self) {
-        // It may have ended by itself; there is nobody to tell.
-        drop(self.child.kill());
+        // It was started while we were root, and so can't be killed by who we are now: it ends with its input.
+        drop(self.child.stdin.take());
         drop(self.child.wait());
     }
 }
