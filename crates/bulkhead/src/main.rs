@@ -9,6 +9,8 @@
 //! standard output.
 
 mod adapters;
+#[cfg(test)]
+mod api_tests;
 mod cli;
 mod compile;
 mod context;

@@ -2,6 +2,7 @@
 //! operator's data directory; `demo`, `bench` and tests run one over a temporary directory.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -63,13 +64,7 @@ impl Server {
             tracing::warn!(recovered, "executions of a server that died are run again");
         }
         let gateway = Gateway::new(Arc::new(SystemResolver::new()?), GatewayLimits::default());
-        let platform_config = PlatformConfig {
-            data: config.data_dir.clone(),
-            egress: egress_rules(config)?,
-            listeners: vec![address],
-            addresses: bulkhead_egress::local_addresses()?,
-            public_url: url.clone(),
-        };
+        let platform_config = platform_config(config, address, &url)?;
         let (clock2, entropy2) = (Arc::clone(&clock), Arc::clone(&entropy));
         let platform =
             Platform::open(platform_config, db, engine.clone(), gateway.clone(), clock2, entropy2)
@@ -127,6 +122,20 @@ impl Server {
         self.background.await.context("the background ended badly")?;
         Ok(())
     }
+}
+
+fn platform_config(
+    config: &Config,
+    listener: SocketAddr,
+    url: &str,
+) -> anyhow::Result<PlatformConfig> {
+    Ok(PlatformConfig {
+        data: config.data_dir.clone(),
+        egress: egress_rules(config)?,
+        listeners: vec![listener],
+        addresses: bulkhead_egress::local_addresses()?,
+        public_url: url.to_owned(),
+    })
 }
 
 async fn stopped(mut stops: watch::Receiver<bool>) {

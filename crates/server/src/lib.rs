@@ -32,6 +32,3 @@ pub use app::{App, AppOptions, RequestCounts};
 pub use error::ApiError;
 pub use listen::serve;
 pub use router::router;
-
-#[cfg(test)]
-mod tests;

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::{App, AppOptions};
+use bulkhead_server::{App, AppOptions};
 
 pub(super) const ADMIN: &str = "bhadmin_0123456789abcdef0123456789abcdef";
 
@@ -81,8 +81,8 @@ impl Harness {
             metrics: Arc::new(|_| {}),
         };
         let app = App::new(engine.clone(), platform, entropy, options);
-        let router = crate::router(app);
-        let served = tokio::spawn(crate::serve(listener, router, 100, async move {
+        let router = bulkhead_server::router(app);
+        let served = tokio::spawn(bulkhead_server::serve(listener, router, 100, async move {
             drop(stops.clone().wait_for(|stop| *stop).await);
         }));
         let client = Client::builder(TokioExecutor::new()).build_http();
