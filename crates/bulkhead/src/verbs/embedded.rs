@@ -9,9 +9,10 @@ use bulkhead_api::{
     Tenant,
 };
 use bulkhead_client::{Client, Request};
-use bulkhead_config::Config;
+use bulkhead_config::{Config, User};
 use bulkhead_telemetry::LogFormat;
 use bulkhead_wall_process::ProcessWall;
+use rustix::process::{Gid, Uid};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -43,6 +44,11 @@ pub(crate) fn prepare(
     let data_dir = data_dir.to_str().context("the temporary directory's name is no text")?;
     let needed = [("data_dir", data_dir), ("listen", "127.0.0.1:0")];
     let config = context.embedded(&[("log.level", "warn")], &[&needed, settings].concat())?;
+    // Whoever we become has to be able to remove it in the end.
+    if let User::Ids { uid, gid } = config.user {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        rustix::fs::chown(directory.path(), Some(uid), Some(gid))?;
+    }
     let instance = format!("{name}-{}", std::process::id());
     let privileged = privileged::begin(&config, &instance)?;
     bulkhead_telemetry::init(&config.log_level, LogFormat::Text)?;
