@@ -87,11 +87,7 @@ impl Server {
             WorkerId::generate(clock.now(), entropy.as_ref()),
             stops.clone(),
         );
-        let resolve = Arc::new(LiveVersions(Arc::clone(&platform)));
-        let (background_engine, background_stops) = (engine.clone(), stops.clone());
-        let background = tokio::spawn(async move {
-            background_engine.run_background(resolve, stopped(background_stops)).await;
-        });
+        let background = run_background(engine.clone(), Arc::clone(&platform), stops.clone());
         let options = AppOptions {
             admin_key: admin_key.secret.reveal().to_owned(),
             public_url: url.clone(),
@@ -171,6 +167,16 @@ fn pool(config: &Config) -> PoolConfig {
     let usual = PoolConfig::default();
     let parked_min = config.worker_parked as usize;
     PoolConfig { parked_min, parked_max: usual.parked_max.max(parked_min), ..usual }
+}
+
+/// Starts what time alone brings about: due schedules, dead leases, retries.
+fn run_background(
+    engine: Engine,
+    platform: Arc<Platform>,
+    stops: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let resolve = Arc::new(LiveVersions(platform));
+    tokio::spawn(async move { engine.run_background(resolve, stopped(stops)).await })
 }
 
 /// Two servers over one database would run everything twice.
