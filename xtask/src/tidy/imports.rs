@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// Crate → those it may depend on.
+/// Crate → those it may depend on. `testkit` is open to every test.
 const LAYERS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
     (
@@ -49,9 +49,6 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("testkit", &["types"]),
     ("types", &[]),
 ];
-
-/// What a crate's tests may use beyond that: to stand the real thing up around it. `testkit` is open to all of them.
-const FOR_TESTS: &[(&str, &[&str])] = &[("server", &["egress", "store"])];
 
 /// Third-party crate → our crates that may use it outside of tests. Crates that are not named here (serde,
 /// thiserror, tokio, tracing, …) are everybody's.
@@ -139,11 +136,7 @@ pub(super) fn check(metadata: &Value) -> Vec<String> {
 }
 
 fn between_ours(name: &str, on: &str, allowed: &[&str], for_tests: bool) -> Option<String> {
-    let tests = FOR_TESTS.iter().find(|(known, _)| *known == short(name));
-    let fine = allowed.contains(&short(on))
-        || (for_tests
-            && (short(on) == "testkit"
-                || tests.is_some_and(|(_, more)| more.contains(&short(on)))));
+    let fine = allowed.contains(&short(on)) || (for_tests && short(on) == "testkit");
     (!fine).then(|| format!("{name} may not depend on {on} (ARCHITECTURE.md, \"Code map\")"))
 }
 
@@ -176,12 +169,10 @@ mod tests {
     #[test]
     fn arrows_between_our_crates_must_be_in_the_table() {
         assert!(check(&metadata("bulkhead-engine", "bulkhead-store", None)).is_empty());
-        for name in ["bulkhead-sched", "bulkhead-worker"] {
+        for name in ["bulkhead-server", "bulkhead-sched", "bulkhead-worker"] {
             assert_eq!(check(&metadata(name, "bulkhead-store", None)).len(), 1, "{name}");
             assert_eq!(check(&metadata(name, "bulkhead-store", Some("dev"))).len(), 1, "{name}");
         }
-        assert_eq!(check(&metadata("bulkhead-server", "bulkhead-store", None)).len(), 1);
-        assert!(check(&metadata("bulkhead-server", "bulkhead-store", Some("dev"))).is_empty());
         assert!(check(&metadata("bulkhead-server", "bulkhead-testkit", Some("dev"))).is_empty());
         assert_eq!(check(&metadata("bulkhead-server", "bulkhead-testkit", None)).len(), 1);
     }
