@@ -1,0 +1,155 @@
+//! Whole executions behind the process wall, through the binary and its HTTP API.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::collections::HashSet;
+
+use bulkhead_api::Op;
+use bulkhead_client::Request;
+use serde_json::{Value, json};
+use support::{Home, Server, action, execution, submit, until};
+use tokio::task::JoinSet;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_misbehaviour_ends_with_its_name_while_another_tenant_goes_on() {
+    let home = Home::new();
+    let server = Server::start(&home, &[]);
+    let (bad, good) =
+        tokio::join!(server.tenant("bad", "tests/functions"), server.tenant("good", "examples"));
+    let mut good_ones = JoinSet::new();
+    for n in 0..50 {
+        let good = good.clone();
+        good_ones.spawn(async move { action(&good, "bench", "noop", json!({"n": n})).await });
+    }
+    let cases = [
+        ("loop", "time_limit"),
+        ("loop-cpu", "cpu_limit"),
+        ("memory", "out_of_memory"),
+        ("heap", "out_of_memory"),
+        ("fork", "process_limit"),
+        ("disk", "disk_limit"),
+        ("inodes", "disk_limit"),
+        ("big-output", "output_too_large"),
+        ("crash", "sandbox_crashed"),
+    ];
+    let mut bad_ones = JoinSet::new();
+    for (name, wanted) in cases {
+        let bad = bad.clone();
+        bad_ones.spawn(async move {
+            let found = action(&bad, "misbehaving", name, json!({})).await;
+            (name, wanted, found.err().unwrap_or_default())
+        });
+    }
+    let mut wrong = Vec::new();
+    while let Some(case) = bad_ones.join_next().await {
+        let (name, wanted, found) = case.unwrap();
+        if found != wanted {
+            wrong.push(format!("{name}: {found} instead of {wanted}"));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    let mut answers = HashSet::new();
+    while let Some(answer) = good_ones.join_next().await {
+        answers.insert(answer.unwrap().expect("every execution of the other tenant")["n"].as_u64());
+    }
+    assert_eq!(answers.len(), 50);
+    server.stop();
+    assert_eq!(home.cgroups(), Vec::<std::path::PathBuf>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_log_lines_is_cut_and_the_run_goes_on() {
+    let home = Home::new();
+    let server = Server::start(&home, &[]);
+    let client = server.tenant("t", "tests/functions").await;
+    let id = submit(&client, "misbehaving", "log-flood", json!({})).await;
+    until("the end of the flood", || async {
+        execution(&client, &id).await["state"] == "succeeded"
+    })
+    .await;
+    let logs: Value =
+        client.call(Request::new(Op::ExecutionLogs, &[&id]).query("limit", "1000")).await.unwrap();
+    let mut lines =
+        logs["logs"].as_array().or(logs["lines"].as_array()).cloned().unwrap_or_default();
+    assert!(lines.len() >= 900, "{} lines: {logs:.300}", lines.len());
+    let cursor = logs["next_cursor"].as_str().map(str::to_owned);
+    if let Some(cursor) = cursor {
+        let more: Value = client
+            .call(Request::new(Op::ExecutionLogs, &[&id]).query("cursor", &cursor))
+            .await
+            .unwrap();
+        lines.extend(
+            more["logs"].as_array().or(more["lines"].as_array()).cloned().unwrap_or_default(),
+        );
+    }
+    assert!(lines.len() <= 1_001, "{}", lines.len());
+    let said = serde_json::to_string(lines.last().unwrap()).unwrap();
+    assert!(
+        said.contains("cut") || said.contains("limit"),
+        "the last line says that it was cut: {said}"
+    );
+    server.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_one_execution_is_there_for_the_next() {
+    let home = Home::new();
+    let server = Server::start(&home, &[]);
+    let client = server.tenant("t", "tests/functions").await;
+    let mut seen = Vec::new();
+    for round in 0..4 {
+        let mark = json!({"mark": format!("mark {round}")});
+        action(&client, "misbehaving", "leave-traces", mark.clone()).await.unwrap();
+        // The same function again and again, one after another and two at a time.
+        let (one, two) = tokio::join!(
+            action(&client, "misbehaving", "look-for-traces", mark.clone()),
+            action(&client, "misbehaving", "look-for-traces", mark)
+        );
+        seen.extend([one.unwrap(), two.unwrap()]);
+    }
+    for one in &seen {
+        assert_eq!(one["found"], json!([]), "{one}");
+    }
+    for differs in ["random", "bytes", "uuid", "pid"] {
+        let values: HashSet<String> = seen.iter().map(|one| one[differs].to_string()).collect();
+        assert_eq!(values.len(), seen.len(), "{differs}: {values:?}");
+    }
+    server.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_programs_need_of_node_works_in_a_forked_sandbox() {
+    let home = Home::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let app = axum::Router::new().fallback(|body: String| async move {
+        if body.is_empty() { "hello".to_owned() } else { body }
+    });
+    let http = tokio::spawn(async move { axum::serve(listener, app).await });
+    let allow = format!("egress.allow=name=test 127.0.0.1/32 localhost :{port}");
+    let server = Server::start(&home, &[&allow]);
+    let client = server.tenant("t", "tests/functions").await;
+    let input = json!({"http": format!("http://127.0.0.1:{port}")});
+    let features = action(&client, "features", "features", input).await.unwrap();
+    let features = features.as_object().unwrap();
+    let broken: Vec<_> = features.iter().filter(|(_, it)| it["works"] != true).collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+    assert!(features.len() >= 15, "{:?}", features.keys());
+    server.stop();
+    http.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_execution_ends_at_once_even_if_it_does_not_listen() {
+    let home = Home::new();
+    let server = Server::start(&home, &[]);
+    let client = server.tenant("t", "tests/functions").await;
+    for listen in [true, false] {
+        let id = submit(&client, "misbehaving", "cancel-me", json!({"listen": listen})).await;
+        until("it runs", || async { execution(&client, &id).await["state"] == "running" }).await;
+        client.send(Request::new(Op::CancelExecution, &[&id])).await.unwrap();
+        until("its end", || async { execution(&client, &id).await["state"] == "cancelled" }).await;
+    }
+    server.stop();
+}

@@ -1,0 +1,183 @@
+//! A real server: the binary as a user starts it, over a directory of its own, as root.
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::disallowed_methods, reason = "tests start the program under test")]
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bulkhead_api::{KeyCreated, Op, PutTenant, Tenant};
+use bulkhead_client::{Client, ClientError, Request};
+use serde_json::{Value, json};
+use sha2::Digest;
+
+/// Generous: the machine may be busy; nothing here measures time.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+const BULKHEAD: &str = env!("CARGO_BIN_EXE_bulkhead");
+
+/// A directory that outlives servers.
+pub(crate) struct Home(tempfile::TempDir);
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+        std::fs::set_permissions(directory.path(), open).unwrap();
+        Self(directory)
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+
+    /// cgroups of the server over this directory.
+    pub(crate) fn cgroups(&self) -> Vec<PathBuf> {
+        let hash = sha2::Sha256::digest(
+            self.data().canonicalize().unwrap().as_os_str().as_encoded_bytes(),
+        );
+        let name = format!("bulkhead-srv-{}", hex::encode(&hash[..6]));
+        let layout = bulkhead_wall_process::cgroup::detect().unwrap();
+        let tops = layout.hierarchies.iter().map(|hierarchy| hierarchy.own.join(&name));
+        tops.filter(|top| top.exists()).collect()
+    }
+}
+
+pub(crate) struct Server {
+    pub(crate) process: Child,
+    pub(crate) url: String,
+    pub(crate) admin: Client,
+}
+
+impl Server {
+    /// Starts one and waits until it says where it serves.
+    pub(crate) fn start(home: &Home, settings: &[&str]) -> Self {
+        let rootfs = bulkhead_testkit::rootfs().unwrap_or_else(|error| panic!("{error}"));
+        let mut command = Command::new(BULKHEAD);
+        command
+            .args(["--set", "listen=127.0.0.1:0", "--set", "log.format=json"])
+            .args(["--set", &format!("data_dir={}", home.data().display())])
+            .args(["--set", &format!("runtime_dir={}", rootfs.parent().unwrap().display())]);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        let mut process =
+            command.arg("serve").stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut said = Vec::new();
+        let url = loop {
+            let Some(Ok(line)) = lines.next() else { panic!("no server: {}", said.join("\n")) };
+            let parsed: Option<Value> = serde_json::from_str(&line).ok();
+            let url = parsed
+                .as_ref()
+                .and_then(|line| line["fields"]["url"].as_str().or(line["url"].as_str()));
+            if let Some(url) = url {
+                break url.to_owned();
+            }
+            said.push(line);
+        };
+        // Somebody has to read on, or the server stops at a full pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        let key = std::fs::read_to_string(home.data().join("admin.key")).unwrap();
+        let admin = Client::new(&url, Some(key.trim())).unwrap();
+        Self { process, url, admin }
+    }
+
+    /// A tenant with functions deployed from a project of this repository.
+    pub(crate) async fn tenant(&self, name: &str, project: &str) -> Client {
+        self.tenant_and_key(name, project).await.0
+    }
+
+    /// The same, with the tenant's key for a later server.
+    pub(crate) async fn tenant_and_key(&self, name: &str, project: &str) -> (Client, String) {
+        let put = Request::new(Op::PutTenant, &[name]).json(&PutTenant::default());
+        self.admin.call::<Tenant>(put).await.unwrap();
+        let create = Request::new(Op::CreateKey, &[name]).json(&json!({"label": "test"}));
+        let key: KeyCreated = self.admin.call(create).await.unwrap();
+        let output = Command::new(BULKHEAD)
+            .current_dir(workspace())
+            .args([
+                "--set",
+                &format!("server={}", self.url),
+                "--set",
+                &format!("key={}", key.secret),
+            ])
+            .args(["deploy", project, "--no-type-check", "--json"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        (self.admin.with_key(&key.secret), key.secret)
+    }
+
+    pub(crate) fn with_key(&self, key: &str) -> Client {
+        self.admin.with_key(key)
+    }
+
+    /// As a crash would.
+    pub(crate) fn kill_nine(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    pub(crate) fn stop(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A test that failed must not leave its server; one that was waited for is gone already.
+        if matches!(self.process.try_wait(), Ok(None)) && self.process.kill().is_ok() {
+            drop(self.process.wait());
+        }
+    }
+}
+
+pub(crate) fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// Runs an action and waits: its output, or the error's code.
+pub(crate) async fn action(
+    client: &Client,
+    integration: &str,
+    name: &str,
+    input: Value,
+) -> Result<Value, String> {
+    let request = Request::new(Op::RunAction, &[integration, name]).json(&input);
+    match tokio::time::timeout(PATIENCE, client.call(request)).await {
+        Err(_) => Err("the test's patience".to_owned()),
+        Ok(Ok(output)) => Ok(output),
+        Ok(Err(error)) => Err(code(&error)),
+    }
+}
+
+pub(crate) fn code(error: &ClientError) -> String {
+    error.code().map_or_else(|| error.to_string(), str::to_owned)
+}
+
+/// Accepts an action and does not wait for it: the execution's id.
+pub(crate) async fn submit(client: &Client, integration: &str, name: &str, input: Value) -> String {
+    let request = Request::new(Op::RunAction, &[integration, name])
+        .header("Prefer", "respond-async")
+        .json(&input);
+    let accepted: Value = client.call(request).await.unwrap();
+    accepted["execution_id"].as_str().unwrap().to_owned()
+}
+
+pub(crate) async fn execution(client: &Client, id: &str) -> Value {
+    client.call(Request::new(Op::ShowExecution, &[id])).await.unwrap()
+}
+
+/// Looks every 50 ms until `seen` holds.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut seen: impl FnMut() -> F) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !seen().await {
+        assert!(tokio::time::Instant::now() < deadline, "never seen: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
