@@ -65,6 +65,7 @@ fn trials(shared: Option<&Shared>) -> Vec<Trial> {
         each_limit_ends_the_sandbox_with_its_name,
         what_opens_the_kernel_is_refused,
         a_destroyed_compartment_leaves_nothing,
+        what_the_wall_can_do_was_probed_as_root,
     )
 }
 
@@ -395,4 +396,10 @@ fn cgroups() -> usize {
             .count()
     };
     layout.hierarchies.iter().map(below).sum()
+}
+
+/// A server that has given root away once took its own word for "not root", and built a compartment per execution.
+async fn what_the_wall_can_do_was_probed_as_root(wall: &ProcessWall) {
+    let capability = wall.probe().await;
+    assert!(capability.available && capability.fork_isolation, "{capability:?}");
 }
