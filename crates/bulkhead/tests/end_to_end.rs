@@ -127,7 +127,7 @@ async fn what_programs_need_of_node_works_in_a_forked_sandbox() {
         if body.is_empty() { "hello".to_owned() } else { body }
     });
     let http = tokio::spawn(async move { axum::serve(listener, app).await });
-    let allow = format!("egress.allow=name=test 127.0.0.1/32 localhost :{port}");
+    let allow = format!("egress.allow=name=test 127.0.0.1/32 :{port}");
     let server = Server::start(&home, &[&allow]);
     let client = server.tenant("t", "tests/functions").await;
     let input = json!({"http": format!("http://127.0.0.1:{port}")});

@@ -376,13 +376,18 @@ async fn a_destroyed_compartment_leaves_nothing(wall: &ProcessWall) {
     assert_eq!((processes(), cgroups()), before);
 }
 
-/// Processes that run from the runtime image.
+/// Processes in the compartments of this test's launcher: other tests have theirs on the same machine.
 fn processes() -> usize {
-    let runs = |entry: std::io::Result<std::fs::DirEntry>| {
-        let exe = std::fs::read_link(entry.unwrap().path().join("exe"));
-        exe.is_ok_and(|exe| exe.ends_with("runtime/guest") || exe.ends_with("runtime/node"))
-    };
-    std::fs::read_dir("/proc").unwrap().map(runs).filter(|runs| *runs).count()
+    let layout = bulkhead_wall_process::cgroup::detect().unwrap();
+    let pids = layout.hierarchies.iter().find(|it| it.has("pids")).unwrap();
+    processes_below(&pids.own.join(format!("bulkhead-test-{}", std::process::id())))
+}
+
+fn processes_below(path: &Path) -> usize {
+    let procs = std::fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
+    let below = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
+    procs.lines().count() + below.map(|path| processes_below(&path)).sum::<usize>()
 }
 
 /// Compartments' cgroups of this test's launcher.
