@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 
 use crate::adapters::{EngineSource, LiveVersions, PlatformHost, TenantEgress};
 
+mod identity;
 mod metrics;
 
 /// A server that runs.
@@ -59,10 +60,8 @@ impl Server {
         let store = Arc::new(SqliteStore::new(db.clone()));
         let engine =
             Engine::new(store, Arc::clone(&clock), Arc::clone(&entropy), EngineOptions::default());
-        let recovered = engine.recover(None).await?;
-        if recovered > 0 {
-            tracing::warn!(recovered, "executions of a server that died are run again");
-        }
+        let worker_id =
+            identity::new_worker(config, &engine, clock.now(), entropy.as_ref()).await?;
         let gateway = Gateway::new(Arc::new(SystemResolver::new()?), GatewayLimits::default());
         let platform_config = platform_config(config, address, &url)?;
         let (clock2, entropy2) = (Arc::clone(&clock), Arc::clone(&entropy));
@@ -80,13 +79,7 @@ impl Server {
         };
         let runner = Runner::new(pool(config), ZygoteConfig::default(), parts);
         let (stopping, stops) = watch::channel(false);
-        let worker = work(
-            config,
-            &engine,
-            &runner,
-            WorkerId::generate(clock.now(), entropy.as_ref()),
-            stops.clone(),
-        );
+        let worker = work(config, &engine, &runner, worker_id, stops.clone());
         let background = run_background(engine.clone(), Arc::clone(&platform), stops.clone());
         let options = AppOptions {
             admin_key: admin_key.secret.reveal().to_owned(),

@@ -83,13 +83,14 @@ impl Engine {
         Ok(None)
     }
 
-    /// Ends at once the leases of workers that are known to be dead: all but `survivor`. For a server that is alone
-    /// with its database and has just started. Returns how many executions were taken back.
+    /// Ends at once the leases of a worker that is known to be dead: a server's own, from before it was started
+    /// again. Workers elsewhere live on, and have the time of a lease to say so. Returns how many executions were
+    /// taken back.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn recover(&self, survivor: Option<&WorkerId>) -> Result<usize, EngineError> {
-        let tick = self.inner.store.recover(survivor.cloned(), self.inner.clock.now()).await?;
+    pub async fn recover(&self, dead: &WorkerId) -> Result<usize, EngineError> {
+        let tick = self.inner.store.recover(dead.clone(), self.inner.clock.now()).await?;
         self.tell(&tick);
         Ok(tick.lost.len())
     }

@@ -226,7 +226,8 @@ async fn a_restart_takes_its_executions_back_at_once() {
     f.submit().await;
     f.lease_one().await;
     let new = WorkerId::parse("wrk_new").unwrap();
-    assert_eq!(f.engine.recover(Some(&new)).await.unwrap(), 1);
+    assert_eq!(f.engine.recover(&new).await.unwrap(), 0, "nobody else's are taken");
+    assert_eq!(f.engine.recover(&f.worker).await.unwrap(), 1);
     assert_eq!(f.engine.lease(&new, 1).await.unwrap().remove(0).attempt, 2);
 }
 

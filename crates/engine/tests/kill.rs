@@ -141,7 +141,8 @@ async fn after_a_kill_nothing_that_was_answered_is_lost_and_everything_ends() {
     let running =
         found.iter().filter(|execution| execution.state == ExecutionState::Running).count();
     assert!(running > 0, "the kill must have come in the middle of something");
-    assert_eq!(engine.recover(None).await.unwrap(), running);
+    let killed = WorkerId::parse("wrk_killed").unwrap();
+    assert_eq!(engine.recover(&killed).await.unwrap(), running);
     let worker = WorkerId::parse("wrk_new").unwrap();
     loop {
         let leases = engine.lease(&worker, 50).await.unwrap();

@@ -78,8 +78,7 @@ async fn records_are_saved_once_and_read_in_pages() {
 #[tokio::test]
 async fn a_lost_lease_writes_nothing() {
     let (world, lease) = syncing().await;
-    let survivor = None;
-    assert_eq!(world.engine.recover(survivor).await.unwrap(), 1);
+    assert_eq!(world.engine.recover(&world.worker).await.unwrap(), 1);
     let again = world.lease().await;
     assert_eq!((again.lease.execution == lease.lease.execution, again.attempt), (true, 2));
     for (method, params) in [

@@ -76,9 +76,8 @@ pub trait Store: Send + Sync + 'static {
     /// At most `limit` executions in one go.
     async fn tick(&self, now: Timestamp, limit: usize) -> Result<Tick, StoreError>;
 
-    /// Ends the leases of every worker but `survivor`. Only for a server that knows the others to be dead.
-    async fn recover(&self, survivor: Option<WorkerId>, now: Timestamp)
-    -> Result<Tick, StoreError>;
+    /// Ends the leases of a worker that is known to be dead: a server's own, from before it was started again.
+    async fn recover(&self, dead: WorkerId, now: Timestamp) -> Result<Tick, StoreError>;
 
     /// Forgets executions that were created before `before` and are final, with all that they left but records:
     /// looks at `limit` of those accepted after `cursor`. Returns how many were forgotten, and where to go on.

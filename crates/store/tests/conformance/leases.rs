@@ -101,13 +101,13 @@ crate::cases! {
             world.submit(action("acme")).await;
         }
         world.lease_as(&worker("old"), 2).await;
-        let mine = world.lease_as(&worker("new"), 1).await.remove(0).lease;
-        let tick = world.store.recover(Some(worker("new")), world.now()).await.unwrap();
+        let elsewhere = world.lease_as(&worker("elsewhere"), 1).await.remove(0).lease;
+        let tick = world.store.recover(worker("old"), world.now()).await.unwrap();
         assert_eq!(tick.lost.len(), 2);
         assert!(tick.runnable);
         assert_eq!(world.counts("acme").await, "2/0/1");
-        assert_eq!(world.settle(&mine, done()).await, accepted(ExecutionState::Succeeded));
-        let again = world.store.recover(Some(worker("new")), world.now()).await.unwrap();
+        assert_eq!(world.settle(&elsewhere, done()).await, accepted(ExecutionState::Succeeded));
+        let again = world.store.recover(worker("old"), world.now()).await.unwrap();
         assert_eq!(again.lost, []);
     }
 

@@ -41,18 +41,10 @@ pub(crate) fn tick(rows: &mut impl Rows, now: Timestamp, limit: usize) -> Result
     Ok(tick)
 }
 
-/// Ends the leases of every worker but `survivor`.
-pub(crate) fn recover(
-    rows: &mut impl Rows,
-    survivor: Option<&WorkerId>,
-    now: Timestamp,
-) -> Result<Tick> {
+/// Ends the leases of a worker that is known to be dead.
+pub(crate) fn recover(rows: &mut impl Rows, dead: &WorkerId, now: Timestamp) -> Result<Tick> {
     let mut tick = Tick::default();
-    for (worker, _) in rows.workers()? {
-        if Some(&worker) != survivor {
-            lose_worker(rows, &worker, now, usize::MAX, &mut tick)?;
-        }
-    }
+    lose_worker(rows, dead, now, usize::MAX, &mut tick)?;
     tick.next_at = rows.next_moment()?;
     Ok(tick)
 }

@@ -134,12 +134,8 @@ impl Store for MemStore {
         self.with(|rows| flow::tick::tick(rows, now, limit))
     }
 
-    async fn recover(
-        &self,
-        survivor: Option<WorkerId>,
-        now: Timestamp,
-    ) -> Result<Tick, StoreError> {
-        self.with(|rows| flow::tick::recover(rows, survivor.as_ref(), now))
+    async fn recover(&self, dead: WorkerId, now: Timestamp) -> Result<Tick, StoreError> {
+        self.with(|rows| flow::tick::recover(rows, &dead, now))
     }
 
     async fn forget(

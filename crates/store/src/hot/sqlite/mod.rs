@@ -103,12 +103,8 @@ impl Store for SqliteStore {
         self.write(move |rows| flow::tick::tick(rows, now, limit)).await
     }
 
-    async fn recover(
-        &self,
-        survivor: Option<WorkerId>,
-        now: Timestamp,
-    ) -> Result<Tick, StoreError> {
-        self.write(move |rows| flow::tick::recover(rows, survivor.as_ref(), now)).await
+    async fn recover(&self, dead: WorkerId, now: Timestamp) -> Result<Tick, StoreError> {
+        self.write(move |rows| flow::tick::recover(rows, &dead, now)).await
     }
 
     async fn forget(
