@@ -4,9 +4,8 @@
 //! "did it move during this attempt" is one comparison; a cleared checkpoint keeps its version and loses its body.
 
 use bulkhead_types::{ConnectionId, Fault, FunctionKey, LeaseRef, Retry, Timestamp};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use crate::db::StoreError;
+use crate::db::{Conn, StoreError, params};
 use crate::fence::{self, StaleLease};
 
 /// A checkpoint, as kept.
@@ -44,12 +43,6 @@ impl From<fence::FenceError> for CheckpointError {
     }
 }
 
-impl From<rusqlite::Error> for CheckpointError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 impl CheckpointError {
     /// The stable code, as functions see it.
     #[must_use]
@@ -81,18 +74,17 @@ impl CheckpointError {
 ///
 /// # Errors
 /// When the database fails.
-pub fn get(conn: &Connection, scope: &str) -> Result<Option<Checkpoint>, StoreError> {
-    let mut query = conn.prepare_cached("SELECT body, version FROM checkpoints WHERE scope = ?")?;
-    let found =
-        query.query_row([scope], |row| Ok(Checkpoint { body: row.get(0)?, version: row.get(1)? }));
-    Ok(found.optional()?)
+pub fn get(conn: &Conn, scope: &str) -> Result<Option<Checkpoint>, StoreError> {
+    conn.one("SELECT body, version FROM checkpoints WHERE scope = ?", params![scope], |row| {
+        Ok(Checkpoint { body: row.get(0)?, version: row.get(1)? })
+    })
 }
 
 /// The checkpoint of the execution that holds `lease`.
 ///
 /// # Errors
 /// [`CheckpointError::Stale`] when the lease is not the newest; when the database fails.
-pub fn get_for(conn: &Connection, lease: &LeaseRef) -> Result<Option<Checkpoint>, CheckpointError> {
+pub fn get_for(conn: &Conn, lease: &LeaseRef) -> Result<Option<Checkpoint>, CheckpointError> {
     let held = fence::check_fence(conn, lease)?;
     Ok(get(conn, &held.scope)?)
 }
@@ -103,7 +95,7 @@ pub fn get_for(conn: &Connection, lease: &LeaseRef) -> Result<Option<Checkpoint>
 /// # Errors
 /// When the lease is not the newest, the version is another, or the database fails.
 pub fn save(
-    tx: &Transaction<'_>,
+    tx: &Conn,
     lease: &LeaseRef,
     expected: u64,
     body: &str,
@@ -118,7 +110,7 @@ pub fn save(
 /// # Errors
 /// As [`save`].
 pub fn clear(
-    tx: &Transaction<'_>,
+    tx: &Conn,
     lease: &LeaseRef,
     expected: u64,
     now: Timestamp,
@@ -139,15 +131,15 @@ pub fn sync_scope(sync: &FunctionKey, connection: Option<&ConnectionId>) -> Stri
 ///
 /// # Errors
 /// When the database fails.
-pub fn reset(tx: &Connection, scope: &str, now: Timestamp) -> Result<(), StoreError> {
+pub fn reset(tx: &Conn, scope: &str, now: Timestamp) -> Result<(), StoreError> {
     let sql = "UPDATE checkpoints SET body = NULL, version = version + 1, updated_at = ?2
                WHERE scope = ?1 AND body IS NOT NULL";
-    tx.prepare_cached(sql)?.execute(params![scope, now.as_millis()])?;
+    tx.execute(sql, params![scope, now.as_millis()])?;
     Ok(())
 }
 
 pub(crate) fn put(
-    tx: &Transaction<'_>,
+    tx: &Conn,
     lease: &LeaseRef,
     expected: u64,
     body: Option<&str>,
@@ -162,19 +154,11 @@ pub(crate) fn put(
     if body.is_none() && before.is_none_or(|checkpoint| checkpoint.body.is_none()) {
         return Ok(found);
     }
-    let mut upsert = tx.prepare_cached(
-        "INSERT INTO checkpoints (scope, body, version, execution, fence, updated_at) VALUES (?, ?, ?, ?, ?, ?)
+    let upsert = "INSERT INTO checkpoints (scope, body, version, execution, fence, updated_at) VALUES (?, ?, ?, ?, ?, ?)
          ON CONFLICT (scope) DO UPDATE SET body = excluded.body, version = excluded.version,
-           execution = excluded.execution, fence = excluded.fence, updated_at = excluded.updated_at",
-    )?;
+           execution = excluded.execution, fence = excluded.fence, updated_at = excluded.updated_at";
     let version = found + 1;
-    upsert.execute(params![
-        held.scope,
-        body,
-        version,
-        lease.execution.as_str(),
-        lease.fence.0,
-        now.as_millis()
-    ])?;
+    let (execution, fence) = (lease.execution.as_str(), lease.fence.0);
+    tx.execute(upsert, params![&held.scope, body, version, execution, fence, now.as_millis()])?;
     Ok(version)
 }

@@ -1,9 +1,8 @@
 //! Fencing: whatever an attempt writes carries its lease, and a lease that is not the newest writes nothing.
 
 use bulkhead_types::LeaseRef;
-use rusqlite::{Connection, OptionalExtension};
 
-use crate::db::StoreError;
+use crate::db::{Conn, StoreError, params};
 
 /// The lease is not the newest of its execution, or the execution does not run any more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,22 +29,19 @@ pub enum FenceError {
     Store(#[from] StoreError),
 }
 
-impl From<rusqlite::Error> for FenceError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 /// Checks, in the transaction that writes, that `lease` is the newest of a running execution.
 ///
 /// # Errors
 /// [`FenceError::Stale`] when it is not.
-pub fn check_fence(conn: &Connection, lease: &LeaseRef) -> Result<Held, FenceError> {
-    let mut query = conn.prepare_cached(
-        "SELECT scope, attempts FROM executions WHERE id = ? AND fence = ? AND state = 'running'",
-    )?;
-    let held = query.query_row((lease.execution.as_str(), lease.fence.0), |row| {
+pub fn check_fence(conn: &Conn, lease: &LeaseRef) -> Result<Held, FenceError> {
+    // Locked until the write is committed: whoever takes the lease away waits for that, and so do other writes of
+    // the same attempt, which may therefore read what they are about to change.
+    let locked = conn.locking(" FOR NO KEY UPDATE");
+    let sql = format!(
+        "SELECT scope, attempts FROM executions WHERE id = ? AND fence = ? AND state = 'running'{locked}"
+    );
+    let held = conn.one(&sql, params![lease.execution.as_str(), lease.fence.0], |row| {
         Ok(Held { scope: row.get(0)?, attempt: row.get(1)? })
     });
-    held.optional()?.ok_or_else(|| StaleLease(lease.clone()).into())
+    held?.ok_or_else(|| StaleLease(lease.clone()).into())
 }

@@ -1,9 +1,9 @@
-//! Durable state: one SQLite database, and over it what the rest of Bulkhead keeps.
+//! Durable state: one database, SQLite or PostgreSQL, and over it what the rest of Bulkhead keeps.
 //!
 //! Layout, in reading order:
 //! - [`db`]: the database itself: one writer that commits in groups, a pool of readers, migrations.
 //! - [`hot`]: executions from accepted to final, leases, schedules: the [`hot::Store`] seam of the engine, over
-//!   SQLite and in memory.
+//!   SQL and in memory.
 //! - [`fence`]: refuses writes of an attempt whose lease is lost.
 //! - [`checkpoints`]: from where the next attempt goes on.
 //! - [`catalog`]: what tenants deploy and set up.
@@ -22,7 +22,4 @@ pub mod logs;
 pub mod records;
 mod rows;
 
-pub use db::{Db, DbOptions, Durability, StoreError};
-
-/// A connection inside [`Db::read`] or [`Db::write`], to be handed to this crate's functions.
-pub use rusqlite::Connection as Conn;
+pub use db::{Conn, Db, DbOptions, Dialect, Durability, StoreError};

@@ -1,9 +1,8 @@
 //! Locks that functions take: named within a tenant, owned by an execution, gone when it ends or time is up.
 
 use bulkhead_types::{ExecutionId, TenantId, Timestamp};
-use rusqlite::{Connection, params};
 
-use crate::db::StoreError;
+use crate::db::{Conn, StoreError, params};
 
 /// Takes a lock, or prolongs one that the execution holds; says whether it holds it now. A lock whose time is up,
 /// or whose owner has ended, is free: there is nothing to clean up when an execution ends.
@@ -11,7 +10,7 @@ use crate::db::StoreError;
 /// # Errors
 /// When the database refuses.
 pub fn acquire(
-    tx: &Connection,
+    tx: &Conn,
     tenant: &TenantId,
     key: &str,
     owner: &ExecutionId,
@@ -20,12 +19,12 @@ pub fn acquire(
 ) -> Result<bool, StoreError> {
     let sql = "INSERT INTO locks (tenant, key, execution, expires_at) VALUES (?1, ?2, ?3, ?4)
                ON CONFLICT (tenant, key) DO UPDATE SET execution = excluded.execution, expires_at = excluded.expires_at
-               WHERE execution = excluded.execution OR expires_at <= ?5 OR NOT EXISTS (
+               WHERE locks.execution = excluded.execution OR locks.expires_at <= ?5 OR NOT EXISTS (
                  SELECT 1 FROM executions e WHERE e.id = locks.execution
                    AND e.state IN ('queued', 'running', 'waiting'))";
     let (tenant, owner) = (tenant.as_str(), owner.as_str());
     let columns = params![tenant, key, owner, expires_at.as_millis(), now.as_millis()];
-    Ok(tx.prepare_cached(sql)?.execute(columns)? > 0)
+    Ok(tx.execute(sql, columns)? > 0)
 }
 
 /// Gives a lock back; says whether the execution held it.
@@ -33,21 +32,21 @@ pub fn acquire(
 /// # Errors
 /// When the database refuses.
 pub fn release(
-    tx: &Connection,
+    tx: &Conn,
     tenant: &TenantId,
     key: &str,
     owner: &ExecutionId,
 ) -> Result<bool, StoreError> {
     let sql = "DELETE FROM locks WHERE tenant = ?1 AND key = ?2 AND execution = ?3";
-    Ok(tx.prepare_cached(sql)?.execute([tenant.as_str(), key, owner.as_str()])? > 0)
+    Ok(tx.execute(sql, params![tenant.as_str(), key, owner.as_str()])? > 0)
 }
 
 /// Gives back all that the execution holds.
 ///
 /// # Errors
 /// When the database refuses.
-pub fn release_all(tx: &Connection, owner: &ExecutionId) -> Result<(), StoreError> {
-    tx.prepare_cached("DELETE FROM locks WHERE execution = ?1")?.execute([owner.as_str()])?;
+pub fn release_all(tx: &Conn, owner: &ExecutionId) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM locks WHERE execution = ?1", params![owner.as_str()])?;
     Ok(())
 }
 
@@ -55,7 +54,7 @@ pub fn release_all(tx: &Connection, owner: &ExecutionId) -> Result<(), StoreErro
 ///
 /// # Errors
 /// When the database refuses.
-pub fn held(db: &Connection, owner: &ExecutionId) -> Result<usize, StoreError> {
+pub fn held(db: &Conn, owner: &ExecutionId) -> Result<usize, StoreError> {
     let sql = "SELECT count(*) FROM locks WHERE execution = ?1";
-    Ok(db.prepare_cached(sql)?.query_row([owner.as_str()], |row| row.get(0))?)
+    db.only(sql, params![owner.as_str()], |row| row.get(0))
 }

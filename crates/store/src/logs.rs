@@ -1,9 +1,8 @@
 //! Log lines of executions.
 
 use bulkhead_types::{ExecutionId, Timestamp};
-use rusqlite::{Connection, params};
 
-use crate::db::StoreError;
+use crate::db::{Conn, StoreError, params};
 use crate::rows::time_at;
 
 /// One line.
@@ -25,26 +24,14 @@ pub struct LogRow {
 ///
 /// # Errors
 /// When the database refuses.
-pub fn append(
-    tx: &Connection,
-    execution: &ExecutionId,
-    lines: &[LogRow],
-) -> Result<i64, StoreError> {
+pub fn append(tx: &Conn, execution: &ExecutionId, lines: &[LogRow]) -> Result<i64, StoreError> {
     let sql = "SELECT coalesce(max(seq), 0) FROM logs WHERE execution = ?1";
-    let mut seq: i64 = tx.prepare_cached(sql)?.query_row([execution.as_str()], |row| row.get(0))?;
+    let mut seq: i64 = tx.only(sql, params![execution.as_str()], |row| row.get(0))?;
     let sql = "INSERT INTO logs (execution, seq, at, attempt, level, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let mut insert = tx.prepare_cached(sql)?;
     for line in lines {
         seq += 1;
-        let at = line.at.as_millis();
-        insert.execute(params![
-            execution.as_str(),
-            seq,
-            at,
-            line.attempt,
-            line.level,
-            line.message
-        ])?;
+        let (at, level, message) = (line.at.as_millis(), &line.level, &line.message);
+        tx.execute(sql, params![execution.as_str(), seq, at, line.attempt, level, message])?;
     }
     Ok(seq)
 }
@@ -54,17 +41,16 @@ pub fn append(
 /// # Errors
 /// When the database refuses.
 pub fn after(
-    db: &Connection,
+    db: &Conn,
     execution: &ExecutionId,
     after: i64,
     limit: usize,
 ) -> Result<Vec<LogRow>, StoreError> {
     let sql = "SELECT seq, at, attempt, level, message FROM logs WHERE execution = ?1 AND seq > ?2
                ORDER BY seq LIMIT ?3";
-    let mut statement = db.prepare_cached(sql)?;
-    let rows = statement.query_map(params![execution.as_str(), after, limit], |row| {
+    let rows = db.all(sql, params![execution.as_str(), after, limit], |row| {
         let (level, message) = (row.get(3)?, row.get(4)?);
         Ok(LogRow { seq: row.get(0)?, at: time_at(row, 1)?, attempt: row.get(2)?, level, message })
     })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    Ok(rows)
 }

@@ -1,41 +1,38 @@
 //! Columns to typed values.
 
 use bulkhead_types::{FunctionKind, IdError, Timestamp};
-use rusqlite::Row;
-use rusqlite::types::Type;
+
+use crate::db::{Row, StoreError};
 
 /// A name of any of our id types.
-pub(crate) fn id_at<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
+pub(crate) fn id_at<T>(row: &Row<'_>, column: usize) -> Result<T, StoreError>
 where
     T: TryFrom<String, Error = IdError>,
 {
     let text: String = row.get(column)?;
-    T::try_from(text).map_err(|error| unreadable(column, error))
+    T::try_from(text).map_err(|error| unreadable(column, &error))
 }
 
 /// A moment.
-pub(crate) fn time_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+pub(crate) fn time_at(row: &Row<'_>, column: usize) -> Result<Timestamp, StoreError> {
     Ok(Timestamp::from_millis(row.get(column)?))
 }
 
 /// A moment, where there may be none.
-pub(crate) fn time_or_none_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
-    Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_millis))
+pub(crate) fn time_or_none_at(
+    row: &Row<'_>,
+    column: usize,
+) -> Result<Option<Timestamp>, StoreError> {
+    Ok(row.get::<Option<i64>>(column)?.map(Timestamp::from_millis))
 }
 
 /// A kind of function.
-pub(crate) fn kind_at(row: &Row<'_>, column: usize) -> rusqlite::Result<FunctionKind> {
+pub(crate) fn kind_at(row: &Row<'_>, column: usize) -> Result<FunctionKind, StoreError> {
     let text: String = row.get(column)?;
-    FunctionKind::parse(&text).ok_or_else(|| unreadable(column, Unknown(text)))
+    let unknown = || unreadable(column, &format!("{text:?} is no kind of function"));
+    FunctionKind::parse(&text).ok_or_else(unknown)
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no kind of function")]
-struct Unknown(String);
-
-fn unreadable(
-    column: usize,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+fn unreadable(column: usize, why: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Corrupt { table: "a row", what: format!("column {column}: {why}") }
 }

@@ -79,6 +79,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("seccompiler", &["guest", "wall-process"]),
     ("subtle", &["server"]),
     ("syn", &["xtask"]),
+    ("tokio-postgres", &["store"]),
     ("toml", &["config"]),
     ("tower-http", &["server"]),
     ("tracing-subscriber", &["telemetry"]),

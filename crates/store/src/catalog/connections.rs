@@ -1,9 +1,8 @@
 //! Connections.
 
 use bulkhead_types::{ConnectionId, IntegrationId, TenantId, Timestamp};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::db::StoreError;
+use crate::db::{Conn, Dialect, Row, StoreError, params};
 use crate::rows::{id_at, time_at};
 
 /// One connection.
@@ -26,7 +25,7 @@ pub struct ConnectionRow {
 const COLUMNS: &str =
     "SELECT integration, id, credentials, metadata, created_at, updated_at FROM connections";
 
-fn connection_row(row: &Row<'_>) -> rusqlite::Result<ConnectionRow> {
+fn connection_row(row: &Row<'_>) -> Result<ConnectionRow, StoreError> {
     Ok(ConnectionRow {
         integration: id_at(row, 0)?,
         id: id_at(row, 1)?,
@@ -42,20 +41,30 @@ fn connection_row(row: &Row<'_>) -> rusqlite::Result<ConnectionRow> {
 /// # Errors
 /// When the database refuses, as for an integration that does not exist.
 pub fn put_connection(
-    tx: &Connection,
+    tx: &Conn,
     tenant: &TenantId,
     row: &ConnectionRow,
 ) -> Result<bool, StoreError> {
-    let new = connection(tx, tenant, &row.integration, &row.id)?.is_none();
-    let sql = "INSERT INTO connections (tenant, integration, id, credentials, metadata, created_at, updated_at)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-               ON CONFLICT (tenant, integration, id) DO UPDATE SET credentials = excluded.credentials,
-                 metadata = excluded.metadata, updated_at = excluded.updated_at";
+    let insert = "INSERT INTO connections (tenant, integration, id, credentials, metadata, created_at, updated_at)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (tenant, integration, id) DO NOTHING";
     let (integration, id) = (row.integration.as_str(), row.id.as_str());
     let (created, updated) = (row.created_at.as_millis(), row.updated_at.as_millis());
-    let columns =
-        params![tenant.as_str(), integration, id, row.credentials, row.metadata, created, updated];
-    tx.prepare_cached(sql)?.execute(columns)?;
+    let columns = params![
+        tenant.as_str(),
+        integration,
+        id,
+        &row.credentials,
+        &row.metadata,
+        created,
+        updated
+    ];
+    let new = tx.execute(insert, columns)? > 0;
+    if !new {
+        let name = (&row.integration, &row.id);
+        let (credentials, metadata) =
+            (Some(row.credentials.as_slice()), Some(row.metadata.as_str()));
+        update_connection(tx, tenant, name, credentials, metadata, row.updated_at)?;
+    }
     Ok(new)
 }
 
@@ -64,7 +73,7 @@ pub fn put_connection(
 /// # Errors
 /// When the database refuses.
 pub fn update_connection(
-    tx: &Connection,
+    tx: &Conn,
     tenant: &TenantId,
     (integration, id): (&IntegrationId, &ConnectionId),
     credentials: Option<&[u8]>,
@@ -75,7 +84,7 @@ pub fn update_connection(
                updated_at = ?6 WHERE tenant = ?1 AND integration = ?2 AND id = ?3";
     let (tenant, integration, id) = (tenant.as_str(), integration.as_str(), id.as_str());
     let columns = params![tenant, integration, id, credentials, metadata, now.as_millis()];
-    Ok(tx.prepare_cached(sql)?.execute(columns)? > 0)
+    Ok(tx.execute(sql, columns)? > 0)
 }
 
 /// One connection.
@@ -83,14 +92,14 @@ pub fn update_connection(
 /// # Errors
 /// When the database refuses.
 pub fn connection(
-    db: &Connection,
+    db: &Conn,
     tenant: &TenantId,
     integration: &IntegrationId,
     id: &ConnectionId,
 ) -> Result<Option<ConnectionRow>, StoreError> {
     let sql = format!("{COLUMNS} WHERE tenant = ?1 AND integration = ?2 AND id = ?3");
-    let columns = [tenant.as_str(), integration.as_str(), id.as_str()];
-    Ok(db.prepare_cached(&sql)?.query_row(columns, connection_row).optional()?)
+    let columns = params![tenant.as_str(), integration.as_str(), id.as_str()];
+    Ok(db.one(&sql, columns, connection_row)?)
 }
 
 /// The connections that `integration` (all of them without) has under `id`: at most `limit`.
@@ -98,20 +107,17 @@ pub fn connection(
 /// # Errors
 /// When the database refuses.
 pub fn connections_matching(
-    db: &Connection,
+    db: &Conn,
     tenant: &TenantId,
     integration: Option<&IntegrationId>,
     id: &ConnectionId,
     limit: usize,
 ) -> Result<Vec<ConnectionRow>, StoreError> {
     let sql = format!(
-        "{COLUMNS} WHERE tenant = ?1 AND id = ?2 AND (?3 IS NULL OR integration = ?3) LIMIT ?4"
+        "{COLUMNS} WHERE tenant = ?1 AND id = ?2 AND (CAST(?3 AS TEXT) IS NULL OR integration = ?3) LIMIT ?4"
     );
-    let mut statement = db.prepare_cached(&sql)?;
     let integration = integration.map(IntegrationId::as_str);
-    let rows = statement
-        .query_map(params![tenant.as_str(), id.as_str(), integration, limit], connection_row)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    db.all(&sql, params![tenant.as_str(), id.as_str(), integration, limit], connection_row)
 }
 
 /// The connection whose metadata has `value`, as text, in its field `field`; the first by id if there are several.
@@ -119,17 +125,25 @@ pub fn connections_matching(
 /// # Errors
 /// When the database refuses.
 pub fn connection_with(
-    db: &Connection,
+    db: &Conn,
     tenant: &TenantId,
     integration: &IntegrationId,
     field: &str,
     value: &str,
 ) -> Result<Option<ConnectionId>, StoreError> {
-    let sql = "SELECT c.id FROM connections c, json_each(c.metadata) m
-               WHERE c.tenant = ?1 AND c.integration = ?2 AND m.key = ?3 AND CAST(m.value AS TEXT) = ?4
-               ORDER BY c.id LIMIT 1";
-    let columns = [tenant.as_str(), integration.as_str(), field, value];
-    Ok(db.prepare_cached(sql)?.query_row(columns, |row| id_at(row, 0)).optional()?)
+    let sql = match db.dialect() {
+        Dialect::Sqlite => {
+            "SELECT c.id FROM connections c, json_each(c.metadata) m
+             WHERE c.tenant = ?1 AND c.integration = ?2 AND m.key = ?3 AND CAST(m.value AS TEXT) = ?4
+             ORDER BY c.id LIMIT 1"
+        }
+        Dialect::Postgres => {
+            "SELECT c.id FROM connections c WHERE c.tenant = ?1 AND c.integration = ?2
+               AND CAST(c.metadata AS JSON) ->> ?3 = ?4 ORDER BY c.id LIMIT 1"
+        }
+    };
+    let columns = params![tenant.as_str(), integration.as_str(), field, value];
+    Ok(db.one(sql, columns, |row| id_at(row, 0))?)
 }
 
 /// Connections by integration and id, after `after`.
@@ -137,22 +151,20 @@ pub fn connection_with(
 /// # Errors
 /// When the database refuses.
 pub fn connections(
-    db: &Connection,
+    db: &Conn,
     tenant: &TenantId,
     integration: Option<&IntegrationId>,
     after: Option<(&str, &str)>,
     limit: usize,
 ) -> Result<Vec<ConnectionRow>, StoreError> {
     let sql = format!(
-        "{COLUMNS} WHERE tenant = ?1 AND (?2 IS NULL OR integration = ?2) AND (integration, id) > (?3, ?4)
+        "{COLUMNS} WHERE tenant = ?1 AND (CAST(?2 AS TEXT) IS NULL OR integration = ?2) AND (integration, id) > (?3, ?4)
          ORDER BY integration, id LIMIT ?5"
     );
-    let mut statement = db.prepare_cached(&sql)?;
     let (after_integration, after_id) = after.unwrap_or(("", ""));
     let integration = integration.map(IntegrationId::as_str);
     let columns = params![tenant.as_str(), integration, after_integration, after_id, limit];
-    let rows = statement.query_map(columns, connection_row)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    db.all(&sql, columns, connection_row)
 }
 
 /// Removes a connection; says whether there was one.
@@ -160,12 +172,12 @@ pub fn connections(
 /// # Errors
 /// When the database refuses.
 pub fn remove_connection(
-    tx: &Connection,
+    tx: &Conn,
     tenant: &TenantId,
     integration: &IntegrationId,
     id: &ConnectionId,
 ) -> Result<bool, StoreError> {
     let sql = "DELETE FROM connections WHERE tenant = ?1 AND integration = ?2 AND id = ?3";
-    let columns = [tenant.as_str(), integration.as_str(), id.as_str()];
-    Ok(tx.prepare_cached(sql)?.execute(columns)? > 0)
+    let columns = params![tenant.as_str(), integration.as_str(), id.as_str()];
+    Ok(tx.execute(sql, columns)? > 0)
 }

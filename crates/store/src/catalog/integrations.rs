@@ -1,9 +1,8 @@
 //! Integrations.
 
 use bulkhead_types::{IntegrationId, TenantId, Timestamp};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::db::StoreError;
+use crate::db::{Conn, Row, StoreError, params};
 use crate::rows::{id_at, time_at};
 
 /// One integration.
@@ -21,7 +20,7 @@ pub struct IntegrationRow {
 
 const COLUMNS: &str = "SELECT id, settings, webhook_secret, created_at FROM integrations";
 
-fn integration_row(row: &Row<'_>) -> rusqlite::Result<IntegrationRow> {
+fn integration_row(row: &Row<'_>) -> Result<IntegrationRow, StoreError> {
     Ok(IntegrationRow {
         id: id_at(row, 0)?,
         settings: row.get(1)?,
@@ -35,17 +34,17 @@ fn integration_row(row: &Row<'_>) -> rusqlite::Result<IntegrationRow> {
 /// # Errors
 /// When the database refuses, as for a tenant that does not exist.
 pub fn put_integration(
-    tx: &Connection,
+    tx: &Conn,
     tenant: &TenantId,
     row: &IntegrationRow,
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO integrations (tenant, id, settings, webhook_secret, created_at)
                VALUES (?1, ?2, ?3, ?4, ?5)
                ON CONFLICT (tenant, id) DO UPDATE SET settings = excluded.settings,
-                 webhook_secret = coalesce(excluded.webhook_secret, webhook_secret)";
+                 webhook_secret = coalesce(excluded.webhook_secret, integrations.webhook_secret)";
     let (id, at) = (row.id.as_str(), row.created_at.as_millis());
-    let columns = params![tenant.as_str(), id, row.settings, row.webhook_secret, at];
-    tx.prepare_cached(sql)?.execute(columns)?;
+    let columns = params![tenant.as_str(), id, &row.settings, &row.webhook_secret, at];
+    tx.execute(sql, columns)?;
     Ok(())
 }
 
@@ -54,22 +53,28 @@ pub fn put_integration(
 /// # Errors
 /// When the database refuses.
 pub fn integration(
-    db: &Connection,
+    db: &Conn,
     tenant: &TenantId,
     id: &IntegrationId,
 ) -> Result<Option<IntegrationRow>, StoreError> {
-    let mut statement = db.prepare_cached(&format!("{COLUMNS} WHERE tenant = ?1 AND id = ?2"))?;
-    Ok(statement.query_row([tenant.as_str(), id.as_str()], integration_row).optional()?)
+    Ok(db.one(
+        &format!("{COLUMNS} WHERE tenant = ?1 AND id = ?2"),
+        params![tenant.as_str(), id.as_str()],
+        integration_row,
+    )?)
 }
 
 /// All integrations of a tenant, by id.
 ///
 /// # Errors
 /// When the database refuses.
-pub fn integrations(db: &Connection, tenant: &TenantId) -> Result<Vec<IntegrationRow>, StoreError> {
-    let mut statement = db.prepare_cached(&format!("{COLUMNS} WHERE tenant = ?1 ORDER BY id"))?;
-    let rows = statement.query_map([tenant.as_str()], integration_row)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+pub fn integrations(db: &Conn, tenant: &TenantId) -> Result<Vec<IntegrationRow>, StoreError> {
+    let rows = db.all(
+        &format!("{COLUMNS} WHERE tenant = ?1 ORDER BY id"),
+        params![tenant.as_str()],
+        integration_row,
+    )?;
+    Ok(rows)
 }
 
 /// Removes an integration that has no connections; says whether there was one.
@@ -77,11 +82,12 @@ pub fn integrations(db: &Connection, tenant: &TenantId) -> Result<Vec<Integratio
 /// # Errors
 /// When the database refuses, as while it has connections.
 pub fn remove_integration(
-    tx: &Connection,
+    tx: &Conn,
     tenant: &TenantId,
     id: &IntegrationId,
 ) -> Result<bool, StoreError> {
-    let mut statement =
-        tx.prepare_cached("DELETE FROM integrations WHERE tenant = ?1 AND id = ?2")?;
-    Ok(statement.execute([tenant.as_str(), id.as_str()])? > 0)
+    Ok(tx.execute(
+        "DELETE FROM integrations WHERE tenant = ?1 AND id = ?2",
+        params![tenant.as_str(), id.as_str()],
+    )? > 0)
 }

@@ -1,9 +1,8 @@
 //! Tenants, their keys and variables.
 
 use bulkhead_types::{TenantId, Timestamp};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::db::StoreError;
+use crate::db::{Conn, Row, StoreError, params};
 use crate::rows::{id_at, time_at};
 
 /// One tenant.
@@ -28,7 +27,7 @@ pub struct KeyRow {
     pub created_at: Timestamp,
 }
 
-fn tenant_row(row: &Row<'_>) -> rusqlite::Result<TenantRow> {
+fn tenant_row(row: &Row<'_>) -> Result<TenantRow, StoreError> {
     Ok(TenantRow { id: id_at(row, 0)?, settings: row.get(1)?, created_at: time_at(row, 2)? })
 }
 
@@ -36,14 +35,10 @@ fn tenant_row(row: &Row<'_>) -> rusqlite::Result<TenantRow> {
 ///
 /// # Errors
 /// When the database refuses.
-pub fn put_tenant(tx: &Connection, row: &TenantRow) -> Result<(), StoreError> {
+pub fn put_tenant(tx: &Conn, row: &TenantRow) -> Result<(), StoreError> {
     let sql = "INSERT INTO tenants (id, settings, created_at) VALUES (?1, ?2, ?3)
                ON CONFLICT (id) DO UPDATE SET settings = excluded.settings";
-    tx.prepare_cached(sql)?.execute(params![
-        row.id.as_str(),
-        row.settings,
-        row.created_at.as_millis()
-    ])?;
+    tx.execute(sql, params![row.id.as_str(), &row.settings, row.created_at.as_millis()])?;
     Ok(())
 }
 
@@ -51,20 +46,19 @@ pub fn put_tenant(tx: &Connection, row: &TenantRow) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// When the database refuses.
-pub fn tenant(db: &Connection, id: &TenantId) -> Result<Option<TenantRow>, StoreError> {
+pub fn tenant(db: &Conn, id: &TenantId) -> Result<Option<TenantRow>, StoreError> {
     let sql = "SELECT id, settings, created_at FROM tenants WHERE id = ?1";
-    Ok(db.prepare_cached(sql)?.query_row([id.as_str()], tenant_row).optional()?)
+    Ok(db.one(sql, params![id.as_str()], tenant_row)?)
 }
 
 /// All tenants, by id.
 ///
 /// # Errors
 /// When the database refuses.
-pub fn tenants(db: &Connection) -> Result<Vec<TenantRow>, StoreError> {
-    let mut statement =
-        db.prepare_cached("SELECT id, settings, created_at FROM tenants ORDER BY id")?;
-    let rows = statement.query_map([], tenant_row)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+pub fn tenants(db: &Conn) -> Result<Vec<TenantRow>, StoreError> {
+    let rows =
+        db.all("SELECT id, settings, created_at FROM tenants ORDER BY id", params![], tenant_row)?;
+    Ok(rows)
 }
 
 /// Keeps a key by the digest of its secret.
@@ -72,7 +66,7 @@ pub fn tenants(db: &Connection) -> Result<Vec<TenantRow>, StoreError> {
 /// # Errors
 /// When the database refuses, as for a tenant that does not exist.
 pub fn insert_key(
-    tx: &Connection,
+    tx: &Conn,
     tenant: &TenantId,
     key: &KeyRow,
     digest: &[u8],
@@ -80,13 +74,7 @@ pub fn insert_key(
     let sql =
         "INSERT INTO keys (id, tenant, label, digest, created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
     let created_at = key.created_at.as_millis();
-    tx.prepare_cached(sql)?.execute(params![
-        key.id,
-        tenant.as_str(),
-        key.label,
-        digest,
-        created_at
-    ])?;
+    tx.execute(sql, params![&key.id, tenant.as_str(), &key.label, digest, created_at])?;
     Ok(())
 }
 
@@ -94,32 +82,31 @@ pub fn insert_key(
 ///
 /// # Errors
 /// When the database refuses.
-pub fn keys(db: &Connection, tenant: &TenantId) -> Result<Vec<KeyRow>, StoreError> {
-    let mut statement = db.prepare_cached(
+pub fn keys(db: &Conn, tenant: &TenantId) -> Result<Vec<KeyRow>, StoreError> {
+    let rows = db.all(
         "SELECT id, label, created_at FROM keys WHERE tenant = ?1 ORDER BY created_at, id",
+        params![tenant.as_str()],
+        |row| Ok(KeyRow { id: row.get(0)?, label: row.get(1)?, created_at: time_at(row, 2)? }),
     )?;
-    let rows = statement.query_map([tenant.as_str()], |row| {
-        Ok(KeyRow { id: row.get(0)?, label: row.get(1)?, created_at: time_at(row, 2)? })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    Ok(rows)
 }
 
 /// Whose key has this digest.
 ///
 /// # Errors
 /// When the database refuses.
-pub fn key_owner(db: &Connection, digest: &[u8]) -> Result<Option<TenantId>, StoreError> {
-    let mut statement = db.prepare_cached("SELECT tenant FROM keys WHERE digest = ?1")?;
-    Ok(statement.query_row([digest], |row| id_at(row, 0)).optional()?)
+pub fn key_owner(db: &Conn, digest: &[u8]) -> Result<Option<TenantId>, StoreError> {
+    Ok(db.one("SELECT tenant FROM keys WHERE digest = ?1", params![digest], |row| id_at(row, 0))?)
 }
 
 /// Removes a key; says whether there was one.
 ///
 /// # Errors
 /// When the database refuses.
-pub fn remove_key(tx: &Connection, tenant: &TenantId, key: &str) -> Result<bool, StoreError> {
-    let mut statement = tx.prepare_cached("DELETE FROM keys WHERE tenant = ?1 AND id = ?2")?;
-    Ok(statement.execute([tenant.as_str(), key])? > 0)
+pub fn remove_key(tx: &Conn, tenant: &TenantId, key: &str) -> Result<bool, StoreError> {
+    Ok(tx
+        .execute("DELETE FROM keys WHERE tenant = ?1 AND id = ?2", params![tenant.as_str(), key])?
+        > 0)
 }
 
 /// Sets a variable; `value` is sealed.
@@ -127,14 +114,14 @@ pub fn remove_key(tx: &Connection, tenant: &TenantId, key: &str) -> Result<bool,
 /// # Errors
 /// When the database refuses.
 pub fn put_variable(
-    tx: &Connection,
+    tx: &Conn,
     tenant: &TenantId,
     name: &str,
     value: &[u8],
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO variables (tenant, name, value) VALUES (?1, ?2, ?3)
                ON CONFLICT (tenant, name) DO UPDATE SET value = excluded.value";
-    tx.prepare_cached(sql)?.execute(params![tenant.as_str(), name, value])?;
+    tx.execute(sql, params![tenant.as_str(), name, value])?;
     Ok(())
 }
 
@@ -142,9 +129,9 @@ pub fn put_variable(
 ///
 /// # Errors
 /// When the database refuses.
-pub fn remove_variable(tx: &Connection, tenant: &TenantId, name: &str) -> Result<(), StoreError> {
-    tx.prepare_cached("DELETE FROM variables WHERE tenant = ?1 AND name = ?2")?
-        .execute([tenant.as_str(), name])?;
+pub fn remove_variable(tx: &Conn, tenant: &TenantId, name: &str) -> Result<(), StoreError> {
+    let sql = "DELETE FROM variables WHERE tenant = ?1 AND name = ?2";
+    tx.execute(sql, params![tenant.as_str(), name])?;
     Ok(())
 }
 
@@ -152,9 +139,11 @@ pub fn remove_variable(tx: &Connection, tenant: &TenantId, name: &str) -> Result
 ///
 /// # Errors
 /// When the database refuses.
-pub fn variables(db: &Connection, tenant: &TenantId) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-    let mut statement =
-        db.prepare_cached("SELECT name, value FROM variables WHERE tenant = ?1 ORDER BY name")?;
-    let rows = statement.query_map([tenant.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+pub fn variables(db: &Conn, tenant: &TenantId) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    let rows = db.all(
+        "SELECT name, value FROM variables WHERE tenant = ?1 ORDER BY name",
+        params![tenant.as_str()],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    Ok(rows)
 }

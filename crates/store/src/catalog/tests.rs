@@ -19,7 +19,7 @@ fn db() -> (tempfile::TempDir, Db) {
 
 async fn write<T: Send + 'static>(
     db: &Db,
-    work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    work: impl FnOnce(&crate::Conn) -> Result<T, StoreError> + Send + 'static,
 ) -> T {
     db.write(work).await.unwrap()
 }

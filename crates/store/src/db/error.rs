@@ -10,6 +10,23 @@ pub enum StoreError {
     /// SQLite said no.
     #[error("the database refused a statement")]
     Sqlite(#[from] rusqlite::Error),
+    /// PostgreSQL said no, or the connection broke.
+    #[error("the database refused a statement: {}", told(.0))]
+    Postgres(#[from] tokio_postgres::Error),
+    /// PostgreSQL could not be reached.
+    #[error("the database can't be reached; check that it runs and that the database URL is right")]
+    Unreachable(#[source] tokio_postgres::Error),
+    /// The database URL can't be read. Not shown: it has a password.
+    #[error("the database URL can't be read; write postgres://user:password@host:port/database")]
+    BadUrl,
+    /// The connection broke during a commit.
+    #[error(
+        "the connection to the database broke during a commit: whether the write was kept is not known"
+    )]
+    CommitUnknown(#[source] tokio_postgres::Error),
+    /// PostgreSQL is too old.
+    #[error("the database is PostgreSQL {0}; 15 or later is needed")]
+    TooOld(String),
     /// A file beside the database could not be made or opened.
     #[error(
         "cannot open {path}; check that the data directory exists and is writable by this user"
@@ -41,7 +58,7 @@ pub enum StoreError {
         /// Which.
         number: u32,
         /// Why.
-        source: rusqlite::Error,
+        source: Box<StoreError>,
     },
     /// The group this write went with was not committed; nothing of it was kept.
     #[error("the write was not committed: {0}")]
@@ -79,10 +96,30 @@ impl StoreError {
     #[must_use]
     pub const fn retry(&self) -> Retry {
         match self {
-            Self::Sqlite(_) | Self::NotCommitted(_) | Self::Closed => Retry::Policy,
+            Self::Sqlite(_)
+            | Self::Postgres(_)
+            | Self::Unreachable(_)
+            | Self::CommitUnknown(_)
+            | Self::NotCommitted(_)
+            | Self::Closed => Retry::Policy,
             _ => Retry::Never,
         }
     }
+}
+
+impl StoreError {
+    /// The same for another caller of the same group.
+    pub(super) fn again(&self) -> Self {
+        Self::NotCommitted(self.to_string())
+    }
+}
+
+/// What PostgreSQL itself said, which the driver's error keeps in its source.
+fn told(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(
+        || error.to_string(),
+        |said| format!("{} ({})", said.message(), said.code().code()),
+    )
 }
 
 /// Reads a value kept as JSON.

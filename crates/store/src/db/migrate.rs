@@ -1,35 +1,80 @@
 //! Migrations: numbered SQL files, applied at start, each in a transaction of its own, forward only.
+//!
+//! They are written for SQLite; PostgreSQL gets the same with its own types ([`postgres::schema`]), so that the two
+//! schemas can't drift apart, and what only PostgreSQL has beside them.
 
-use rusqlite::Connection;
+use super::conn::{Conn, Dialect};
+use super::{StoreError, params, postgres};
 
-use super::StoreError;
+/// One step of the schema.
+struct Migration {
+    /// For both databases.
+    sql: &'static str,
+    /// For PostgreSQL besides.
+    postgres: &'static str,
+}
 
-/// Every migration, oldest first. Numbers are positions from 1; `PRAGMA user_version` is the newest applied.
-/// Add at the end, never change one that was released.
-const MIGRATIONS: &[&str] = &[
-    include_str!("../../migrations/0001_executions.sql"),
-    include_str!("../../migrations/0002_catalog.sql"),
-    include_str!("../../migrations/0003_records.sql"),
-    include_str!("../../migrations/0004_sync_settings.sql"),
+const fn both(sql: &'static str) -> Migration {
+    Migration { sql, postgres: "" }
+}
+
+/// Every migration, oldest first. Numbers are positions from 1. Add at the end, never change one that was released.
+const MIGRATIONS: &[Migration] = &[
+    both(include_str!("../../migrations/0001_executions.sql")),
+    both(include_str!("../../migrations/0002_catalog.sql")),
+    both(include_str!("../../migrations/0003_records.sql")),
+    both(include_str!("../../migrations/0004_sync_settings.sql")),
 ];
 
-pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+/// Brings the schema up to what this program knows.
+pub(super) fn migrate(conn: &Conn) -> Result<(), StoreError> {
     let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    if conn.dialect() == Dialect::Postgres {
+        // In turn: two that create the same table at the same time would trip over each other.
+        conn.begin(true)?;
+        conn.batch("CREATE TABLE IF NOT EXISTS migrations (number BIGINT PRIMARY KEY)")?;
+        conn.commit()?;
+    }
+    let found = applied(conn)?;
     if found > known {
         return Err(StoreError::Newer { found, known });
     }
-    for (number, sql) in (1..).zip(MIGRATIONS).skip_while(|(number, _)| *number <= found) {
-        apply(connection, number, sql)
-            .map_err(|source| StoreError::Migration { number, source })?;
-        tracing::info!(number, "migration applied");
+    for (number, migration) in (1..).zip(MIGRATIONS).skip_while(|(number, _)| *number <= found) {
+        apply(conn, number, migration).map_err(|source| {
+            drop(conn.rollback());
+            StoreError::Migration { number, source: Box::new(source) }
+        })?;
     }
     Ok(())
 }
 
-fn apply(connection: &mut Connection, number: u32, sql: &str) -> Result<(), rusqlite::Error> {
-    let tx = connection.transaction()?;
-    tx.execute_batch(sql)?;
-    tx.pragma_update(None, "user_version", number)?;
-    tx.commit()
+/// The newest migration that was applied; 0 in an empty database.
+fn applied(conn: &Conn) -> Result<u32, StoreError> {
+    if conn.dialect() == Dialect::Sqlite {
+        return Ok(conn.one("PRAGMA user_version", params![], |row| row.get(0))?.unwrap_or(0));
+    }
+    let newest = conn.one("SELECT max(number) FROM migrations", params![], |row| row.get(0))?;
+    Ok(newest.flatten().unwrap_or(0))
+}
+
+/// Applies one, unless another server did while this one waited for its turn.
+fn apply(conn: &Conn, number: u32, migration: &Migration) -> Result<(), StoreError> {
+    conn.begin(true)?;
+    if applied(conn)? >= number {
+        return conn.rollback();
+    }
+    match conn.dialect() {
+        Dialect::Sqlite => {
+            conn.batch(migration.sql)?;
+            conn.batch(&format!("PRAGMA user_version = {number}"))?;
+        }
+        Dialect::Postgres => {
+            conn.batch(&postgres::schema(migration.sql))?;
+            conn.batch(migration.postgres)?;
+            conn.execute("INSERT INTO migrations (number) VALUES (?)", params![number])?;
+        }
+    }
+    conn.commit()?;
+    tracing::info!(number, "migration applied");
+    Ok(())
 }

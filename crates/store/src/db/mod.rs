@@ -1,30 +1,50 @@
-//! The database: SQLite in WAL mode, one writer thread, a few readers.
+//! The database: SQLite in a file of this machine, or PostgreSQL that several servers share.
 //!
-//! SQLite has one writer at a time whatever we do, so all writes go to one thread, which takes what has piled up
+//! Layout, in reading order:
+//! - [`Db`]: what the rest of the crate stands on: `write` and `read`, which take closures over a [`Conn`].
+//! - `conn.rs`, `value.rs`: one connection and its values, the same for both databases.
+//! - `writer.rs`: the writer thread, which commits what has piled up together.
+//! - `open.rs`, `reader.rs`: SQLite's files and readers. `postgres/`: sessions and their pools.
+//! - `migrate.rs`: the schema.
+//!
+//! **SQLite** has one writer at a time whatever we do, so all writes go to one thread, which takes what has piled up
 //! and commits it together: under load the price of a commit is shared by the whole group. Each closure runs in a
 //! savepoint of its own, so that one that fails takes back its own writes and nobody else's. A caller hears of
 //! success only after the group's commit. The hot path goes without savepoints: see [`Db::write_whole`].
 //!
+//! **PostgreSQL** has many. The hot path keeps its one writer thread per server, whose groups take turns over an
+//! advisory lock; everything else is a transaction of its own in a pooled session, and locks the row that it stands
+//! on before it reads what it changes: the execution that a fenced write belongs to ([`crate::fence`]), the stream of
+//! records. Those two orders meet in one place, the execution's row, which both lock first.
+//!
 //! The rejected way: a pool of connections that each `BEGIN IMMEDIATE`. It pays a commit per write, and under load
 //! the waiting happens in SQLite's busy handler, which sleeps and is not fair.
 
+mod conn;
 mod error;
 mod migrate;
 mod open;
+mod postgres;
 mod reader;
+mod value;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::{Connection, Transaction};
-
+pub use conn::{Conn, Dialect, Row};
 pub use error::StoreError;
 pub(crate) use error::{from_json, to_json};
 pub use open::{DbOptions, Durability};
+pub use value::{Column, Params, Value};
+pub(crate) use value::{named_params, params};
 
+use postgres::{Access, Address, Pool, Session};
 use reader::Readers;
 use writer::{Undo, Writer};
+
+/// Sessions for writes off the hot path, per server.
+const POSTGRES_WRITERS: usize = 6;
 
 /// An open database. Cheap to clone; the last clone to go waits for the writer to finish what it was given.
 #[derive(Debug, Clone)]
@@ -32,18 +52,23 @@ pub struct Db {
     inner: Arc<Inner>,
 }
 
+// Fields are dropped in this order: the writer ends first, then the readers, then the lock is given back.
 #[derive(Debug)]
 struct Inner {
-    path: PathBuf,
-    // Dropped in this order: the writer ends first, then the readers, then the lock is given back.
     writer: Writer,
-    readers: Readers,
-    _lock: std::fs::File,
+    others: Others,
+}
+
+/// Connections beside the writer's.
+#[derive(Debug)]
+enum Others {
+    Sqlite { readers: Readers, _lock: std::fs::File },
+    Postgres { readers: Pool, writers: Pool },
 }
 
 impl Db {
-    /// Opens the database at `path` with [`DbOptions::default`]: makes it (mode 0600) where there is none, takes
-    /// the lock beside it, and applies the migrations it lacks.
+    /// Opens the SQLite database at `path` with [`DbOptions::default`]: makes it (mode 0600) where there is none,
+    /// takes the lock beside it, and applies the migrations it lacks.
     ///
     /// # Errors
     /// When the file can't be opened, another process has it, or it was written by a newer Bulkhead.
@@ -57,60 +82,92 @@ impl Db {
     /// As [`Self::open`].
     pub fn open_with(path: &Path, options: DbOptions) -> Result<Self, StoreError> {
         let lock = open::lock(path)?;
-        let mut connection = open::writer(path, options)?;
-        migrate::migrate(&mut connection)?;
+        let connection = open::writer(path, options)?;
+        migrate::migrate(&connection)?;
         let readers = Readers::open(path, options)?;
-        let writer = Writer::start(connection)?;
-        Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), writer, readers, _lock: lock }) })
+        let mut connection = Some(connection);
+        let writer = Writer::start(Box::new(move || connection.take().ok_or(StoreError::Closed)))?;
+        let others = Others::Sqlite { readers, _lock: lock };
+        Ok(Self { inner: Arc::new(Inner { writer, others }) })
     }
 
-    /// Runs `work` in the writer, in a savepoint, and returns its result once the group it went with is
-    /// committed. An error from `work` takes back what it wrote. `work` must be short: all writers wait for it.
-    ///
-    /// Use `prepare_cached` in it: the writer keeps its statements.
+    /// Opens the PostgreSQL database at `url`, `postgres://user:password@host:port/database`, and applies the
+    /// migrations it lacks. It takes `options.readers` sessions to read and seven to write; when a commit counts is
+    /// the database's own setting. Blocks: not for a thread of the async runtime.
     ///
     /// # Errors
-    /// Those of `work`, and [`StoreError`] when the group could not be committed; then nothing of it was kept.
+    /// When it can't be reached, is older than 15, or was written by a newer Bulkhead.
+    pub fn connect(url: &str, options: DbOptions) -> Result<Self, StoreError> {
+        let address = Address::parse(url)?;
+        let readers = Pool::new(address.clone(), Access::Read, options.readers);
+        let writers = Pool::new(address.clone(), Access::Write, POSTGRES_WRITERS);
+        let first = Conn::postgres(Session::connect(&address)?);
+        postgres::check_version(&first)?;
+        migrate::migrate(&first)?;
+        drop(first);
+        let open = move || Ok(Conn::postgres(Session::connect(&address)?));
+        let writer = Writer::start(Box::new(open))?;
+        Ok(Self {
+            inner: Arc::new(Inner { writer, others: Others::Postgres { readers, writers } }),
+        })
+    }
+
+    /// Runs `work` in a transaction, and returns its result once that is committed. An error from `work` takes back
+    /// what it wrote. `work` must be short: other writers wait for it.
+    ///
+    /// # Errors
+    /// Those of `work`, and [`StoreError`] when it could not be committed; then nothing of it was kept, but for
+    /// [`StoreError::CommitUnknown`].
     pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
-        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&Conn) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.inner.writer.write(Undo::Savepoint, work).await
+        match &self.inner.others {
+            Others::Sqlite { .. } => self.inner.writer.write(Undo::Savepoint, work).await,
+            Others::Postgres { writers, .. } => writers.run(work).await,
+        }
     }
 
-    /// As [`Self::write`], for the hot path: without a savepoint. `work` promises to refuse before it has written
-    /// anything; should it fail halfway all the same, nothing of the group that it went with is kept.
+    /// As [`Self::write`], for the hot path: in the writer's group, without a savepoint. `work` promises to refuse
+    /// before it has written anything; should it fail halfway all the same, nothing of the group that it went with
+    /// is kept.
     ///
     /// # Errors
     /// As [`Self::write`].
     pub(crate) async fn write_whole<T, E, F>(&self, work: F) -> Result<T, E>
     where
-        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&Conn) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
         self.inner.writer.write(Undo::Group, work).await
     }
 
-    /// Runs `work` on a reader: a consistent view of what is committed, which never waits for the writer.
+    /// Runs `work` on a reader, which never waits for a writer. Each statement has a view of what is committed.
     ///
     /// # Errors
     /// Those of `work`, and [`StoreError`] when the reader is gone.
     pub async fn read<T, E, F>(&self, work: F) -> Result<T, E>
     where
-        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&Conn) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.inner.readers.read(work).await
+        match &self.inner.others {
+            Others::Sqlite { readers, .. } => readers.read(work).await,
+            Others::Postgres { readers, .. } => readers.run(work).await,
+        }
     }
 
-    /// Where it is.
+    /// Which database it is.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.inner.path
+    pub fn dialect(&self) -> Dialect {
+        match self.inner.others {
+            Others::Sqlite { .. } => Dialect::Sqlite,
+            Others::Postgres { .. } => Dialect::Postgres,
+        }
     }
 }
 

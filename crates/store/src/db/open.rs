@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::StoreError;
+use super::conn::Conn;
 
 /// When a commit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,7 +73,7 @@ fn private(path: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-pub(super) fn writer(path: &Path, options: DbOptions) -> Result<Connection, StoreError> {
+pub(super) fn writer(path: &Path, options: DbOptions) -> Result<Conn, StoreError> {
     drop(private(path)?);
     let connection = common(path, options)?;
     let synchronous = match options.durability {
@@ -83,13 +84,13 @@ pub(super) fn writer(path: &Path, options: DbOptions) -> Result<Connection, Stor
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
-    Ok(connection)
+    Ok(Conn::sqlite(connection))
 }
 
-pub(super) fn reader(path: &Path, options: DbOptions) -> Result<Connection, StoreError> {
+pub(super) fn reader(path: &Path, options: DbOptions) -> Result<Conn, StoreError> {
     let connection = common(path, options)?;
     connection.pragma_update(None, "query_only", true)?;
-    Ok(connection)
+    Ok(Conn::sqlite(connection))
 }
 
 fn common(path: &Path, options: DbOptions) -> Result<Connection, StoreError> {

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
+use super::conn::Conn;
 use super::{DbOptions, StoreError, open};
 
 #[derive(Debug)]
 pub(super) struct Readers {
-    free: Arc<Mutex<Vec<Connection>>>,
+    free: Arc<Mutex<Vec<Conn>>>,
     permits: Arc<Semaphore>,
 }
 
@@ -24,7 +24,7 @@ impl Readers {
 
     pub(super) async fn read<T, E, F>(&self, work: F) -> Result<T, E>
     where
-        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&Conn) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
@@ -32,7 +32,7 @@ impl Readers {
             return Err(StoreError::Closed.into());
         };
         let free = Arc::clone(&self.free);
-        // Connection and permit go along with the work: a caller that stops waiting does not lose them.
+        // Conn and permit go along with the work: a caller that stops waiting does not lose them.
         let done = tokio::task::spawn_blocking(move || {
             let lent = Lent { connection: take(&free), free };
             let result = match &lent.connection {
@@ -50,14 +50,14 @@ impl Readers {
     }
 }
 
-fn take(free: &Mutex<Vec<Connection>>) -> Option<Connection> {
+fn take(free: &Mutex<Vec<Conn>>) -> Option<Conn> {
     free.lock().unwrap_or_else(PoisonError::into_inner).pop()
 }
 
 /// Gives the connection back however the work ends.
 struct Lent {
-    connection: Option<Connection>,
-    free: Arc<Mutex<Vec<Connection>>>,
+    connection: Option<Conn>,
+    free: Arc<Mutex<Vec<Conn>>>,
 }
 
 impl Drop for Lent {

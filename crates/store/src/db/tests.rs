@@ -11,23 +11,16 @@ fn open() -> (tempfile::TempDir, Db) {
 }
 
 async fn table(db: &Db) {
-    db.write(|tx| Ok::<_, StoreError>(tx.execute_batch("CREATE TABLE t (n INTEGER UNIQUE)")?))
-        .await
-        .unwrap();
+    db.write(|tx| tx.batch("CREATE TABLE t (n INTEGER UNIQUE)")).await.unwrap();
 }
 
 async fn insert(db: &Db, n: i64) -> Result<usize, StoreError> {
-    db.write(move |tx| Ok(tx.prepare_cached("INSERT INTO t VALUES (?)")?.execute([n])?)).await
+    db.write(move |tx| tx.execute("INSERT INTO t VALUES (?)", params![n])).await
 }
 
 async fn all(db: &Db) -> Vec<i64> {
-    db.read(|conn| {
-        let mut rows = conn.prepare_cached("SELECT n FROM t ORDER BY n")?;
-        let found = rows.query_map([], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
-        Ok::<_, StoreError>(found)
-    })
-    .await
-    .unwrap()
+    let sql = "SELECT n FROM t ORDER BY n";
+    db.read(|conn| conn.all(sql, params![], |row| row.get(0))).await.unwrap()
 }
 
 #[tokio::test]
@@ -45,8 +38,8 @@ async fn a_write_that_fails_takes_back_its_own_writes_and_nobody_elses() {
     let (_dir, db) = open();
     table(&db).await;
     let halfway = db.write(|tx| {
-        tx.execute("INSERT INTO t VALUES (100)", [])?;
-        tx.execute("INSERT INTO t VALUES (100)", [])?;
+        tx.execute("INSERT INTO t VALUES (100)", params![])?;
+        tx.execute("INSERT INTO t VALUES (100)", params![])?;
         Ok::<_, StoreError>(())
     });
     let (a, failed, b) = tokio::join!(insert(&db, 1), halfway, insert(&db, 2));
@@ -62,7 +55,7 @@ async fn a_panic_takes_back_its_own_writes_and_the_writer_goes_on() {
     table(&db).await;
     let panicked: Result<(), StoreError> = db
         .write(|tx| {
-            tx.execute("INSERT INTO t VALUES (7)", [])?;
+            tx.execute("INSERT INTO t VALUES (7)", params![])?;
             panic!("as a test");
         })
         .await;
@@ -90,7 +83,7 @@ async fn a_reader_cannot_write() {
     let (_dir, db) = open();
     table(&db).await;
     let refused: Result<usize, StoreError> =
-        db.read(|conn| Ok(conn.execute("INSERT INTO t VALUES (1)", [])?)).await;
+        db.read(|conn| conn.execute("INSERT INTO t VALUES (1)", params![])).await;
     assert!(matches!(refused, Err(StoreError::Sqlite(_))));
 }
 
@@ -116,10 +109,7 @@ async fn only_the_owner_may_read_the_files() {
 #[tokio::test]
 async fn a_database_of_a_newer_version_is_refused() {
     let (dir, db) = open();
-    let raise = |tx: &Transaction<'_>| {
-        Ok::<_, StoreError>(tx.pragma_update(None, "user_version", 9_999)?)
-    };
-    db.write(raise).await.unwrap();
+    db.write(|tx| tx.batch("PRAGMA user_version = 9999")).await.unwrap();
     drop(db);
     let newer = Db::open(&dir.path().join("bulkhead.db"));
     assert!(matches!(newer, Err(StoreError::Newer { found: 9_999, .. })));
@@ -130,10 +120,8 @@ async fn durability_full_is_what_sqlite_then_uses() {
     let dir = tempfile::tempdir().unwrap();
     let options = DbOptions { durability: Durability::Full, ..DbOptions::default() };
     let db = Db::open_with(&dir.path().join("bulkhead.db"), options).unwrap();
-    let read = |tx: &Transaction<'_>| {
-        Ok::<_, StoreError>(tx.pragma_query_value(None, "synchronous", |r| r.get::<_, i64>(0))?)
-    };
-    assert_eq!(db.write(read).await.unwrap(), 2);
+    let read = db.write(|tx| tx.only("PRAGMA synchronous", params![], |row| row.get::<i64>(0)));
+    assert_eq!(read.await.unwrap(), 2);
 }
 
 #[tokio::test]
@@ -145,7 +133,7 @@ async fn without_a_savepoint_a_failure_halfway_takes_back_its_whole_group() {
     let (begun, begins) = tokio::sync::oneshot::channel();
     let holding = db.clone();
     let holder = tokio::spawn(async move {
-        let hold = move |_: &Transaction<'_>| {
+        let hold = move |_: &Conn| {
             begun.send(()).unwrap();
             wait.recv().unwrap();
             Ok::<_, StoreError>(())
@@ -154,8 +142,8 @@ async fn without_a_savepoint_a_failure_halfway_takes_back_its_whole_group() {
     });
     begins.await.unwrap();
     let halfway = db.write_whole(|tx| {
-        tx.execute("INSERT INTO t VALUES (100)", [])?;
-        tx.execute("INSERT INTO t VALUES (100)", [])?;
+        tx.execute("INSERT INTO t VALUES (100)", params![])?;
+        tx.execute("INSERT INTO t VALUES (100)", params![])?;
         Ok::<_, StoreError>(())
     });
     let refused = db.write_whole(|_| Err::<(), _>(StoreError::Closed));

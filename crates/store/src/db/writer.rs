@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::StoreError;
+use super::conn::Conn;
+use super::{StoreError, params};
 
 /// Writes that wait for the writer; more wait at the door, in order.
 const QUEUE_LENGTH: usize = 4_096;
@@ -15,11 +16,20 @@ const QUEUE_LENGTH: usize = 4_096;
 /// Writes in one commit. At some 20 µs each this bounds what the first of a group waits for the last.
 const GROUP_SIZE_MAX: usize = 256;
 
+/// How long a group waits for a database that can't be reached, before its callers hear of it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The first pause between two tries to reach it; each is twice the one before.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+
+/// The longest pause between two tries.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
 /// What a job leaves behind: told how the group's commit went, it answers its caller.
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// Runs in the transaction, or hears why there is none.
-type Run = dyn FnOnce(Result<&Transaction<'_>, StoreError>) -> Ran + Send;
+type Run = dyn FnOnce(Result<&Conn, StoreError>) -> Ran + Send;
 
 struct Job {
     undo: Undo,
@@ -48,11 +58,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
+    pub(super) fn start(mut open: Box<Open>) -> Result<Self, StoreError> {
+        let conn = open()?;
         let (jobs, queue) = mpsc::channel(QUEUE_LENGTH);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || run(connection, queue))
+            .spawn(move || run(conn, open, queue))
             .map_err(|source| StoreError::Io {
                 path: "the store's writer thread".into(),
                 source,
@@ -62,12 +73,12 @@ impl Writer {
 
     pub(super) async fn write<T, E, F>(&self, undo: Undo, work: F) -> Result<T, E>
     where
-        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&Conn) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let run = Box::new(move |tx: Result<&Transaction<'_>, StoreError>| {
+        let run = Box::new(move |tx: Result<&Conn, StoreError>| {
             let result = match tx {
                 Ok(tx) => work(tx),
                 Err(error) => Err(error.into()),
@@ -103,7 +114,10 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut connection: Connection, mut queue: mpsc::Receiver<Job>) {
+/// Makes the writer's connection, at first and again when it broke.
+pub(super) type Open = dyn FnMut() -> Result<Conn, StoreError> + Send;
+
+fn run(mut conn: Conn, mut open: Box<Open>, mut queue: mpsc::Receiver<Job>) {
     let mut group = VecDeque::with_capacity(GROUP_SIZE_MAX);
     loop {
         if group.is_empty() {
@@ -114,60 +128,86 @@ fn run(mut connection: Connection, mut queue: mpsc::Receiver<Job>) {
             let Ok(job) = queue.try_recv() else { break };
             group.push_back(job);
         }
-        commit_group(&mut connection, &mut group);
+        let begun = begin(&mut conn, open.as_mut());
+        commit_group(&conn, begun, &mut group);
+    }
+}
+
+/// Begins a transaction, over a new connection if the old one broke: a restart of the database costs the group that
+/// was under way and a wait for the next.
+fn begin(conn: &mut Conn, open: &mut Open) -> Result<(), StoreError> {
+    let Err(error) = conn.begin(true) else { return Ok(()) };
+    if !conn.is_gone() {
+        return Err(error);
+    }
+    let mut pause = PAUSE_MIN;
+    let mut waited = Duration::ZERO;
+    loop {
+        match open() {
+            Ok(new) => {
+                tracing::info!("connected to the database again");
+                *conn = new;
+                return conn.begin(true);
+            }
+            Err(error) if waited >= PATIENCE => return Err(error),
+            Err(error) => tracing::warn!(%error, "no connection to the database; trying again"),
+        }
+        std::thread::sleep(pause);
+        waited += pause;
+        pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
 /// Runs a group and commits it. Callers are answered only after that. What is left in `group` is for the next one.
-fn commit_group(connection: &mut Connection, group: &mut VecDeque<Job>) {
-    let mut finishes = Vec::with_capacity(group.len());
-    let done = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
-        Ok(tx) => run_group(&tx, group, &mut finishes).and_then(|()| Ok(tx.commit()?)),
-        Err(error) => {
-            tracing::error!(%error, "cannot begin a write transaction");
-            for job in group.drain(..) {
-                let why = StoreError::NotCommitted(error.to_string());
-                ((job.run)(Err(why)).finish)(Ok(()));
-            }
-            return;
+fn commit_group(conn: &Conn, begun: Result<(), StoreError>, group: &mut VecDeque<Job>) {
+    if let Err(error) = begun {
+        tracing::error!(%error, "cannot begin a write transaction");
+        for job in group.drain(..) {
+            ((job.run)(Err(error.again())).finish)(Ok(()));
         }
-    };
-    let failed = done.err().map(|error| {
+        return;
+    }
+    let mut finishes = Vec::with_capacity(group.len());
+    let done = run_group(conn, group, &mut finishes).and_then(|()| conn.commit());
+    if let Err(error) = &done {
         tracing::error!(%error, "a group of {} writes was not committed", finishes.len());
-        error.to_string()
-    });
+        if let Err(error) = conn.rollback() {
+            tracing::warn!(%error, "a transaction could not be rolled back; its connection is given up");
+        }
+    }
     for finish in finishes {
-        finish(failed.clone().map_or(Ok(()), |why| Err(StoreError::NotCommitted(why))));
+        finish(done.as_ref().map_err(StoreError::again).copied());
     }
 }
 
 fn run_group(
-    tx: &Transaction<'_>,
+    conn: &Conn,
     group: &mut VecDeque<Job>,
     finishes: &mut Vec<Finish>,
 ) -> Result<(), StoreError> {
     while let Some(Job { undo, run }) = group.pop_front() {
         if undo == Undo::Savepoint {
-            tx.prepare_cached("SAVEPOINT one")?.execute([])?;
+            conn.execute("SAVEPOINT one", params![])?;
         }
-        let changes = tx.total_changes();
-        let ran = catch_unwind(AssertUnwindSafe(|| run(Ok(tx))));
+        let changes = conn.changes();
+        let ran = catch_unwind(AssertUnwindSafe(|| run(Ok(conn))));
         let keep = ran.as_ref().is_ok_and(|ran| ran.keep);
         if let Ok(ran) = ran {
             finishes.push(ran.finish);
         }
-        // A full disk or a failing one ends the whole transaction behind our back: then nothing was kept.
-        if tx.is_autocommit() {
-            return Err(StoreError::NotCommitted("SQLite rolled the transaction back".to_owned()));
+        if conn.is_broken() {
+            return Err(StoreError::NotCommitted(
+                "the database gave the transaction up".to_owned(),
+            ));
         }
         match undo {
             Undo::Savepoint => {
                 if !keep {
-                    tx.prepare_cached("ROLLBACK TO one")?.execute([])?;
+                    conn.execute("ROLLBACK TO one", params![])?;
                 }
-                tx.prepare_cached("RELEASE one")?.execute([])?;
+                conn.execute("RELEASE one", params![])?;
             }
-            Undo::Group if !keep && tx.total_changes() != changes => {
+            Undo::Group if !keep && conn.changes() != changes => {
                 return Err(StoreError::NotCommitted("a write failed halfway".to_owned()));
             }
             Undo::Group => {}

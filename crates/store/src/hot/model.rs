@@ -124,12 +124,6 @@ pub enum SubmitError {
     Store(#[from] StoreError),
 }
 
-impl From<rusqlite::Error> for SubmitError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 impl SubmitError {
     /// The stable code.
     #[must_use]

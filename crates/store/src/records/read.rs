@@ -1,10 +1,11 @@
 //! Reading records.
 
+use std::ops::ControlFlow;
+
 use bulkhead_types::{ConnectionId, IntegrationId, TenantId, Timestamp};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::StreamKey;
-use crate::db::StoreError;
+use crate::db::{Conn, Dialect, Row, StoreError, params};
 use crate::rows::{time_at, time_or_none_at};
 
 /// One record.
@@ -38,7 +39,7 @@ pub struct Filter {
 const COLUMNS: &str =
     "SELECT id, body, cursor, action, first_seen_at, modified_at, deleted_at FROM records";
 
-fn record_row(row: &Row<'_>) -> rusqlite::Result<RecordRow> {
+fn record_row(row: &Row<'_>) -> Result<RecordRow, StoreError> {
     Ok(RecordRow {
         id: row.get(0)?,
         body: row.get(1)?,
@@ -50,15 +51,15 @@ fn record_row(row: &Row<'_>) -> rusqlite::Result<RecordRow> {
     })
 }
 
-pub(super) fn stream(db: &Connection, key: &StreamKey) -> Result<Option<i64>, StoreError> {
+pub(super) fn stream(db: &Conn, key: &StreamKey) -> Result<Option<i64>, StoreError> {
     let sql = "SELECT id FROM streams WHERE tenant = ?1 AND integration = ?2 AND connection = ?3 AND model = ?4";
-    let columns = [
+    let columns = params![
         key.tenant.as_str(),
         key.integration.as_str(),
         key.connection.as_str(),
         key.model.as_str(),
     ];
-    Ok(db.prepare_cached(sql)?.query_row(columns, |row| row.get(0)).optional()?)
+    Ok(db.one(sql, columns, |row| row.get(0))?)
 }
 
 /// Records that changed after `cursor`, in the order of their changes: at most `limit`, and at most about
@@ -67,7 +68,7 @@ pub(super) fn stream(db: &Connection, key: &StreamKey) -> Result<Option<i64>, St
 /// # Errors
 /// When the database refuses.
 pub fn since(
-    db: &Connection,
+    db: &Conn,
     key: &StreamKey,
     cursor: i64,
     filter: &Filter,
@@ -75,41 +76,42 @@ pub fn since(
     bytes_max: usize,
 ) -> Result<(Vec<RecordRow>, bool), StoreError> {
     let Some(stream) = stream(db, key)? else { return Ok((Vec::new(), false)) };
+    let wanted = match db.dialect() {
+        Dialect::Sqlite => "SELECT value FROM json_each(?4)",
+        Dialect::Postgres => "SELECT json_array_elements_text(CAST(?4 AS JSON))",
+    };
     let sql = format!(
         "{COLUMNS} WHERE stream = ?1 AND cursor > ?2 AND modified_at > ?3
-         AND (?4 = '[]' OR action IN (SELECT value FROM json_each(?4))) ORDER BY cursor LIMIT ?5"
+         AND (CAST(?4 AS TEXT) = '[]' OR action IN ({wanted})) ORDER BY cursor LIMIT ?5"
     );
     let actions = crate::db::to_json("records", &filter.actions)?;
     let modified_after = filter.modified_after.map_or(i64::MIN, Timestamp::as_millis);
-    let mut statement = db.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![stream, cursor, modified_after, actions, limit + 1])?;
-    let mut page = Vec::new();
+    let (mut page, mut more) = (Vec::new(), false);
     let mut bytes = 0_usize;
-    while let Some(row) = rows.next()? {
+    let columns = params![stream, cursor, modified_after, &actions, limit + 1];
+    db.each(&sql, columns, |row| {
         let record = record_row(row)?;
         bytes = bytes.saturating_add(record.body.len());
         if page.len() == limit || (bytes > bytes_max && !page.is_empty()) {
-            return Ok((page, true));
+            more = true;
+            return Ok(ControlFlow::Break(()));
         }
         page.push(record);
-    }
-    Ok((page, false))
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok((page, more))
 }
 
 /// The records with these ids that are there; deleted ones too.
 ///
 /// # Errors
 /// When the database refuses.
-pub fn by_ids(
-    db: &Connection,
-    key: &StreamKey,
-    ids: &[String],
-) -> Result<Vec<RecordRow>, StoreError> {
+pub fn by_ids(db: &Conn, key: &StreamKey, ids: &[String]) -> Result<Vec<RecordRow>, StoreError> {
     let Some(stream) = stream(db, key)? else { return Ok(Vec::new()) };
-    let mut statement = db.prepare_cached(&format!("{COLUMNS} WHERE stream = ?1 AND id = ?2"))?;
+    let sql = format!("{COLUMNS} WHERE stream = ?1 AND id = ?2");
     let mut found = Vec::new();
     for id in ids {
-        found.extend(statement.query_row(params![stream, id], record_row).optional()?);
+        found.extend(db.one(&sql, params![stream, id], record_row)?);
     }
     Ok(found)
 }
@@ -120,7 +122,7 @@ pub fn by_ids(
 /// # Errors
 /// When the database refuses.
 pub fn remove_connection_records(
-    tx: &Connection,
+    tx: &Conn,
     tenant: &TenantId,
     integration: &IntegrationId,
     connection: &ConnectionId,
@@ -131,19 +133,15 @@ pub fn remove_connection_records(
                  WHERE s.tenant = ?1 AND s.integration = ?2 AND s.connection = ?3 LIMIT ?4)";
     let (tenant, integration, connection) =
         (tenant.as_str(), integration.as_str(), connection.as_str());
-    Ok(tx.prepare_cached(sql)?.execute(params![tenant, integration, connection, limit])?)
+    Ok(tx.execute(sql, params![tenant, integration, connection, limit])?)
 }
 
 /// Removes the records of one stream for good: at most `limit`; says how many.
 ///
 /// # Errors
 /// When the database refuses.
-pub fn remove_sync_records(
-    tx: &Connection,
-    key: &StreamKey,
-    limit: usize,
-) -> Result<usize, StoreError> {
+pub fn remove_sync_records(tx: &Conn, key: &StreamKey, limit: usize) -> Result<usize, StoreError> {
     let Some(stream) = stream(tx, key)? else { return Ok(0) };
     let sql = "DELETE FROM records WHERE stream = ?1 AND id IN (SELECT id FROM records WHERE stream = ?1 LIMIT ?2)";
-    Ok(tx.prepare_cached(sql)?.execute(params![stream, limit])?)
+    Ok(tx.execute(sql, params![stream, limit])?)
 }

@@ -1,10 +1,9 @@
 //! Runs of a sync over a stream.
 
 use bulkhead_types::ExecutionId;
-use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StreamKey;
-use crate::db::StoreError;
+use crate::db::{Conn, StoreError, params};
 
 /// What a sync remembers of a stream while it goes over it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +30,8 @@ impl Run {
     }
 }
 
-fn stream(tx: &Connection, key: &StreamKey) -> Result<i64, StoreError> {
-    let columns = [
+fn stream(tx: &Conn, key: &StreamKey) -> Result<i64, StoreError> {
+    let columns = params![
         key.tenant.as_str(),
         key.integration.as_str(),
         key.connection.as_str(),
@@ -41,16 +40,17 @@ fn stream(tx: &Connection, key: &StreamKey) -> Result<i64, StoreError> {
     if let Some(id) = super::read::stream(tx, key)? {
         return Ok(id);
     }
-    let sql =
-        "INSERT INTO streams (tenant, integration, connection, model) VALUES (?1, ?2, ?3, ?4)";
-    tx.prepare_cached(sql)?.execute(columns)?;
-    Ok(tx.last_insert_rowid())
+    let sql = "INSERT INTO streams (tenant, integration, connection, model) VALUES (?1, ?2, ?3, ?4)
+               ON CONFLICT (tenant, integration, connection, model) DO NOTHING";
+    tx.execute(sql, columns)?;
+    let missing = || StoreError::Corrupt { table: "streams", what: "it was not kept".to_owned() };
+    super::read::stream(tx, key)?.ok_or_else(missing)
 }
 
 /// Moves the stream's clock and returns it: what is saved from now on is told apart from what was saved before.
-fn tick(tx: &Connection, stream: i64) -> Result<i64, StoreError> {
+fn tick(tx: &Conn, stream: i64) -> Result<i64, StoreError> {
     let sql = "UPDATE streams SET clock = clock + 1 WHERE id = ?1 RETURNING clock";
-    Ok(tx.prepare_cached(sql)?.query_row([stream], |row| row.get(0))?)
+    Ok(tx.only(sql, params![stream], |row| row.get(0))?)
 }
 
 /// The run of `function` over a stream on behalf of `execution`: the one there is if it is this execution's or
@@ -59,7 +59,7 @@ fn tick(tx: &Connection, stream: i64) -> Result<i64, StoreError> {
 /// # Errors
 /// When the database refuses.
 pub fn open_run(
-    tx: &Connection,
+    tx: &Conn,
     key: &StreamKey,
     function: &str,
     execution: &ExecutionId,
@@ -67,12 +67,9 @@ pub fn open_run(
 ) -> Result<Run, StoreError> {
     let stream = stream(tx, key)?;
     let sql = "SELECT execution, began, tracking, keep_after FROM record_runs WHERE stream = ?1 AND function = ?2";
-    let found = tx
-        .prepare_cached(sql)?
-        .query_row(params![stream, function], |row| {
-            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-        })
-        .optional()?;
+    let found = tx.one(sql, params![stream, function], |row| {
+        Ok((row.get::<String>(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+    })?;
     let (function, execution) = (function.to_owned(), execution.clone());
     match found {
         Some((owner, began, tracking, keep_after)) if owner == execution.as_str() => {
@@ -92,15 +89,15 @@ pub fn open_run(
     }
 }
 
-fn put(tx: &Connection, run: &Run) -> Result<(), StoreError> {
+fn put(tx: &Conn, run: &Run) -> Result<(), StoreError> {
     let sql = "INSERT INTO record_runs (stream, function, execution, began, tracking, keep_after)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-               ON CONFLICT DO UPDATE SET execution = excluded.execution, began = excluded.began,
+               ON CONFLICT (stream, function) DO UPDATE SET execution = excluded.execution, began = excluded.began,
                  tracking = excluded.tracking, keep_after = excluded.keep_after";
     let execution = run.execution.as_str();
     let columns =
-        params![run.stream, run.function, execution, run.began, run.tracking, run.keep_after];
-    tx.prepare_cached(sql)?.execute(columns)?;
+        params![run.stream, &run.function, execution, run.began, run.tracking, run.keep_after];
+    tx.execute(sql, columns)?;
     Ok(())
 }
 
@@ -109,7 +106,7 @@ fn put(tx: &Connection, run: &Run) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// When the database refuses.
-pub fn track_start(tx: &Connection, run: &mut Run) -> Result<(), StoreError> {
+pub fn track_start(tx: &Conn, run: &mut Run) -> Result<(), StoreError> {
     if run.tracking.is_none() {
         run.tracking = Some(tick(tx, run.stream)?);
         put(tx, run)?;
@@ -121,7 +118,7 @@ pub fn track_start(tx: &Connection, run: &mut Run) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// When the database refuses.
-pub fn track_end(tx: &Connection, run: &mut Run) -> Result<(), StoreError> {
+pub fn track_end(tx: &Conn, run: &mut Run) -> Result<(), StoreError> {
     run.tracking = None;
     put(tx, run)
 }
@@ -130,9 +127,9 @@ pub fn track_end(tx: &Connection, run: &mut Run) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// When the database refuses.
-pub fn set_keep_after(tx: &Connection, run: &mut Run, keep: bool) -> Result<(), StoreError> {
+pub fn set_keep_after(tx: &Conn, run: &mut Run, keep: bool) -> Result<(), StoreError> {
     let sql = "SELECT cursor FROM streams WHERE id = ?1";
-    let newest: i64 = tx.prepare_cached(sql)?.query_row([run.stream], |row| row.get(0))?;
+    let newest: i64 = tx.only(sql, params![run.stream], |row| row.get(0))?;
     // The first call counts: a later attempt of the execution repeats it, and must not move the line.
     run.keep_after = keep.then_some(run.keep_after.unwrap_or(newest));
     put(tx, run)

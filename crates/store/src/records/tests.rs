@@ -1,10 +1,9 @@
 #![allow(clippy::unwrap_used, reason = "a failed step is the test's failure")]
 use bulkhead_types::{ConnectionId, ExecutionId, IntegrationId, TenantId, Timestamp};
-use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::db::Db;
+use crate::db::{Conn, Db};
 
 fn key() -> StreamKey {
     StreamKey {
@@ -32,13 +31,13 @@ fn ids(pairs: &[&str]) -> Vec<String> {
 }
 
 /// The stream as text: `id action cursor body`, in cursor order.
-fn shown(db: &Connection, after: i64) -> Vec<String> {
+fn shown(db: &Conn, after: i64) -> Vec<String> {
     let rows = since(db, &key(), after, &Filter::default(), 100, usize::MAX).unwrap().0;
     let show = |row: &RecordRow| format!("{} {} {} {}", row.id, row.action, row.cursor, row.body);
     rows.iter().map(show).collect()
 }
 
-async fn in_db(work: impl FnOnce(&Connection) + Send + 'static) {
+async fn in_db(work: impl FnOnce(&Conn) + Send + 'static) {
     let dir = tempfile::tempdir().unwrap();
     let db = Db::open(&dir.path().join("db")).unwrap();
     db.write(move |tx| {

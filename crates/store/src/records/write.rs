@@ -1,13 +1,12 @@
 //! Saving, updating and deleting.
 
 use bulkhead_types::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::change::{Effect, Existing, deep_merge, on_delete, on_save};
 use super::run::Run;
-use crate::db::{StoreError, from_json, to_json};
+use crate::db::{Conn, Row, StoreError, from_json, params, to_json};
 
 /// What a batch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,7 +37,7 @@ impl Found {
 
 /// One batch under way: the stream's counters are read once and written once.
 struct Batch<'a> {
-    tx: &'a Connection,
+    tx: &'a Conn,
     run: &'a Run,
     now: Timestamp,
     cursor: i64,
@@ -47,28 +46,30 @@ struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    fn begin(tx: &'a Connection, run: &'a Run, now: Timestamp) -> Result<Self, StoreError> {
-        let sql = "SELECT cursor, clock FROM streams WHERE id = ?1";
-        let columns = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-        let (cursor, clock) = tx.prepare_cached(sql)?.query_row([run.stream], columns)?;
+    fn begin(tx: &'a Conn, run: &'a Run, now: Timestamp) -> Result<Self, StoreError> {
+        // Locked, so that what others do to the stream meanwhile comes before or after the whole batch.
+        let locked = tx.locking(" FOR UPDATE");
+        let sql = &format!("SELECT cursor, clock FROM streams WHERE id = ?1{locked}");
+        let columns = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let (cursor, clock) = tx.only(sql, params![run.stream], columns)?;
         Ok(Self { tx, run, now, cursor, clock, counts: Counts::default() })
     }
 
     fn end(self) -> Result<Counts, StoreError> {
         let sql = "UPDATE streams SET cursor = ?2 WHERE id = ?1 AND cursor <> ?2";
-        self.tx.prepare_cached(sql)?.execute([self.run.stream, self.cursor])?;
+        self.tx.execute(sql, params![self.run.stream, self.cursor])?;
         Ok(self.counts)
     }
 
     fn find(&self, id: &str) -> Result<Option<Found>, StoreError> {
         let sql = "SELECT body, hash, cursor, deleted_at IS NOT NULL, execution = ?3 FROM records
                    WHERE stream = ?1 AND id = ?2";
-        let found = |row: &rusqlite::Row<'_>| {
+        let found = |row: &Row<'_>| {
             let (deleted, ours) = (row.get(3)?, row.get(4)?);
             Ok(Found { body: row.get(0)?, hash: row.get(1)?, cursor: row.get(2)?, deleted, ours })
         };
         let columns = params![self.run.stream, id, self.run.execution.as_str()];
-        Ok(self.tx.prepare_cached(sql)?.query_row(columns, found).optional()?)
+        Ok(self.tx.one(sql, columns, found)?)
     }
 
     fn write(
@@ -95,7 +96,7 @@ impl<'a> Batch<'a> {
                 self.counts.unchanged += 1;
                 let sql =
                     "UPDATE records SET seen = ?3 WHERE stream = ?1 AND id = ?2 AND seen <> ?3";
-                self.tx.prepare_cached(sql)?.execute(params![self.run.stream, id, self.clock])?;
+                self.tx.execute(sql, params![self.run.stream, id, self.clock])?;
                 Ok(())
             }
             Effect::Leave => {
@@ -110,13 +111,13 @@ impl<'a> Batch<'a> {
         let sql = "INSERT INTO records
                      (stream, id, body, hash, cursor, seen, action, execution, first_seen_at, modified_at)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)
-                   ON CONFLICT DO UPDATE SET body = excluded.body, hash = excluded.hash, cursor = excluded.cursor,
+                   ON CONFLICT (stream, id) DO UPDATE SET body = excluded.body, hash = excluded.hash, cursor = excluded.cursor,
                      seen = excluded.seen, action = excluded.action, execution = excluded.execution,
                      modified_at = excluded.modified_at, deleted_at = NULL";
         let (run, execution, now) = (self.run, self.run.execution.as_str(), self.now.as_millis());
         let columns =
             params![run.stream, id, body, hash, self.cursor, self.clock, action, execution, now];
-        self.tx.prepare_cached(sql)?.execute(columns)?;
+        self.tx.execute(sql, columns)?;
         Ok(())
     }
 
@@ -126,13 +127,7 @@ impl<'a> Batch<'a> {
             "UPDATE records SET cursor = ?3, action = 'deleted', execution = ?4, modified_at = ?5,
                      deleted_at = ?5 WHERE stream = ?1 AND id = ?2";
         let (execution, now) = (self.run.execution.as_str(), self.now.as_millis());
-        self.tx.prepare_cached(sql)?.execute(params![
-            self.run.stream,
-            id,
-            self.cursor,
-            execution,
-            now
-        ])?;
+        self.tx.execute(sql, params![self.run.stream, id, self.cursor, execution, now])?;
         Ok(())
     }
 }
@@ -150,7 +145,7 @@ fn content(record: &Value) -> Result<(String, Vec<u8>), StoreError> {
 /// # Errors
 /// When the database refuses.
 pub fn save(
-    tx: &Connection,
+    tx: &Conn,
     run: &Run,
     records: &[(String, Value)],
     now: Timestamp,
@@ -170,7 +165,7 @@ pub fn save(
 /// # Errors
 /// When the database refuses.
 pub fn update(
-    tx: &Connection,
+    tx: &Conn,
     run: &Run,
     patches: Vec<(String, Value)>,
     now: Timestamp,
@@ -194,12 +189,7 @@ pub fn update(
 ///
 /// # Errors
 /// When the database refuses.
-pub fn delete(
-    tx: &Connection,
-    run: &Run,
-    ids: &[String],
-    now: Timestamp,
-) -> Result<Counts, StoreError> {
+pub fn delete(tx: &Conn, run: &Run, ids: &[String], now: Timestamp) -> Result<Counts, StoreError> {
     let mut batch = Batch::begin(tx, run, now)?;
     for id in ids {
         let found = batch.find(id)?;
@@ -215,7 +205,7 @@ pub fn delete(
 /// # Errors
 /// When the database refuses.
 pub fn delete_unseen(
-    tx: &Connection,
+    tx: &Conn,
     run: &Run,
     since: i64,
     limit: usize,
@@ -223,10 +213,8 @@ pub fn delete_unseen(
 ) -> Result<Vec<String>, StoreError> {
     let sql =
         "SELECT id FROM records WHERE stream = ?1 AND seen < ?2 AND deleted_at IS NULL LIMIT ?3";
-    let mut statement = tx.prepare_cached(sql)?;
-    let rows = statement.query_map(params![run.stream, since, limit], |row| row.get(0))?;
-    let ids: Vec<String> = rows.collect::<Result<_, _>>()?;
     let mut batch = Batch::begin(tx, run, now)?;
+    let ids: Vec<String> = tx.all(sql, params![run.stream, since, limit], |row| row.get(0))?;
     for id in &ids {
         batch.write(id, "", &[], Effect::Delete)?;
     }

@@ -7,12 +7,10 @@ use bulkhead_types::{
     FunctionKind, FunctionName, IdError, IntegrationId, TenantId, Timestamp, Trigger, Usage,
     VersionId, WorkerId,
 };
-use rusqlite::Row as SqlRow;
-use rusqlite::types::FromSql;
 
 use super::super::model::{Schedule, ScheduleKey};
 use super::super::rows::{Aged, AttemptRow, Result, Row};
-use crate::db::{StoreError, from_json};
+use crate::db::{Column, Row as SqlRow, StoreError, Value, from_json};
 
 /// A statement that selects executions, in the order of columns that [`execution`] reads them.
 macro_rules! select_executions {
@@ -184,7 +182,7 @@ struct Columns<'a> {
 }
 
 impl Columns<'_> {
-    fn get<T: FromSql>(&mut self) -> Result<T> {
+    fn get<T: Column>(&mut self) -> Result<T> {
         let value = self.row.get(self.place)?;
         self.place += 1;
         Ok(value)
@@ -193,10 +191,10 @@ impl Columns<'_> {
     fn text(&mut self) -> Result<&str> {
         let place = self.place;
         self.place += 1;
-        let value = self.row.get_ref(place)?;
-        value
-            .as_str()
-            .map_err(|error| StoreError::Corrupt { table: self.table, what: error.to_string() })
+        match self.row.value(place)? {
+            Value::Text(text) => Ok(text),
+            other => Err(self.corrupt(&format!("{other:?} where text should be"))),
+        }
     }
 
     fn id<T>(&mut self, parse: fn(&str) -> std::result::Result<T, IdError>) -> Result<T> {
@@ -208,8 +206,8 @@ impl Columns<'_> {
         &mut self,
         parse: fn(&str) -> std::result::Result<T, IdError>,
     ) -> Result<Option<T>> {
-        match self.row.get_ref(self.place)? {
-            rusqlite::types::ValueRef::Null => {
+        match self.row.value(self.place)? {
+            Value::Null => {
                 self.place += 1;
                 Ok(None)
             }

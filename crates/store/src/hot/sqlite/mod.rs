@@ -12,7 +12,6 @@ use bulkhead_sched::share::{Share, ShareLimits};
 use bulkhead_types::{
     Attempt, Execution, ExecutionId, LeaseRef, TenantId, TimelineEvent, Timestamp, WorkerId,
 };
-use rusqlite::Transaction;
 
 use super::flow::{self, dispatch::Chosen, fire::Due};
 use super::model::{
@@ -22,7 +21,7 @@ use super::model::{
 use super::rows::Rows;
 use super::{Store, leases};
 use crate::checkpoints::{self, Checkpoint, CheckpointError};
-use crate::db::{Db, StoreError};
+use crate::db::{Conn, Db, StoreError};
 use rows::SqliteRows;
 
 /// The hot path over SQLite.
@@ -45,7 +44,7 @@ impl SqliteStore {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.db.write_whole(move |tx: &Transaction<'_>| step(&mut SqliteRows::new(tx))).await
+        self.db.write_whole(move |tx: &Conn| step(&mut SqliteRows::new(tx))).await
     }
 }
 

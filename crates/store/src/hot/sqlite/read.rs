@@ -2,23 +2,21 @@
 
 use bulkhead_sched::share::Share;
 use bulkhead_types::{Execution, ExecutionId, ExecutionState, TenantId, TimelineEvent, Timestamp};
-use rusqlite::types::Value as SqlValue;
-use rusqlite::{Connection, Row as SqlRow, params_from_iter};
 use serde_json::Value;
 
 use super::super::flow;
 use super::super::model::{ExecutionFilter, Page, Schedule, ScheduleKey, Submit};
 use super::super::rows::{AttemptRow, Payload, Result, Row};
 use super::columns::{self, ATTEMPT, SCHEDULE, select_executions};
-use super::rows::{all, find_schedule, one, payload};
+use super::rows::{find_schedule, payload};
 use super::statements as sql;
-use crate::db::from_json;
+use crate::db::{Conn, Params, Row as SqlRow, Value as SqlValue, from_json, params};
 
-fn row(conn: &Connection, id: &ExecutionId) -> Result<Option<Row>> {
-    one(conn, sql::BY_ID, [id.as_str()], columns::execution)
+fn row(conn: &Conn, id: &ExecutionId) -> Result<Option<Row>> {
+    conn.one(sql::BY_ID, params![id.as_str()], columns::execution)
 }
 
-fn input(conn: &Connection, row: &mut Row) -> Result<Value> {
+fn input(conn: &Conn, row: &mut Row) -> Result<Value> {
     let text = match row.input.take() {
         Some(text) => Some(text),
         None => payload(conn, &row.id, Payload::Input)?,
@@ -26,7 +24,7 @@ fn input(conn: &Connection, row: &mut Row) -> Result<Value> {
     text.map_or(Ok(Value::Null), |text| from_json("executions", &text))
 }
 
-pub(super) fn execution(conn: &Connection, id: &ExecutionId) -> Result<Option<Execution>> {
+pub(super) fn execution(conn: &Conn, id: &ExecutionId) -> Result<Option<Execution>> {
     let Some(mut row) = row(conn, id)? else { return Ok(None) };
     let input = input(conn, &mut row)?;
     let output = match row.output.take() {
@@ -38,11 +36,7 @@ pub(super) fn execution(conn: &Connection, id: &ExecutionId) -> Result<Option<Ex
     Ok(Some(row.into_execution(input, output)))
 }
 
-pub(super) fn again(
-    conn: &Connection,
-    tenant: &TenantId,
-    id: &ExecutionId,
-) -> Result<Option<Submit>> {
+pub(super) fn again(conn: &Conn, tenant: &TenantId, id: &ExecutionId) -> Result<Option<Submit>> {
     let Some(mut row) = row(conn, id)?.filter(|row| row.function.tenant == *tenant) else {
         return Ok(None);
     };
@@ -50,11 +44,7 @@ pub(super) fn again(
     flow::submit::again(row, input).map(Some)
 }
 
-pub(super) fn executions(
-    conn: &Connection,
-    tenant: &TenantId,
-    filter: &ExecutionFilter,
-) -> Result<Page> {
+pub(super) fn executions(conn: &Conn, tenant: &TenantId, filter: &ExecutionFilter) -> Result<Page> {
     let limit = filter.page_length();
     let mut wheres = Wheres::default();
     wheres.add("tenant = ?", Some(tenant.as_str()));
@@ -71,10 +61,10 @@ pub(super) fn executions(
         wheres.add("state = ?", filter.state.map(|state| state.as_str()));
     }
     let clauses = wheres.clauses.join(" AND ");
-    wheres.values.push(SqlValue::Integer(i64::try_from(limit + 1).unwrap_or(i64::MAX)));
+    wheres.values.push((limit + 1).into());
     let select = select_executions!(briefly, "WHERE");
     let sql = format!("{select} {clauses} ORDER BY id DESC LIMIT ?");
-    let mut rows = all(conn, &sql, params_from_iter(wheres.values), columns::execution)?;
+    let mut rows = conn.all(&sql, Params::Placed(&wheres.values), columns::execution)?;
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next_cursor = rows.last().filter(|_| more).map(|row| row.id.clone());
@@ -84,44 +74,29 @@ pub(super) fn executions(
 
 /// Conditions and their values, of those that are given.
 #[derive(Default)]
-struct Wheres {
+struct Wheres<'a> {
     clauses: Vec<&'static str>,
-    values: Vec<SqlValue>,
+    values: Vec<SqlValue<'a>>,
 }
 
-/// A text or a number.
-struct Given(SqlValue);
-
-impl From<&str> for Given {
-    fn from(text: &str) -> Self {
-        Self(SqlValue::Text(text.to_owned()))
-    }
-}
-
-impl From<i64> for Given {
-    fn from(number: i64) -> Self {
-        Self(SqlValue::Integer(number))
-    }
-}
-
-impl Wheres {
-    fn add(&mut self, clause: &'static str, value: Option<impl Into<Given>>) {
+impl<'a> Wheres<'a> {
+    fn add(&mut self, clause: &'static str, value: Option<impl Into<SqlValue<'a>>>) {
         if let Some(value) = value {
             self.clauses.push(clause);
-            self.values.push(value.into().0);
+            self.values.push(value.into());
         }
     }
 }
 
-pub(super) fn attempts(conn: &Connection, id: &ExecutionId) -> Result<Vec<AttemptRow>> {
+pub(super) fn attempts(conn: &Conn, id: &ExecutionId) -> Result<Vec<AttemptRow>> {
     let sql = format!("SELECT {ATTEMPT} FROM attempts WHERE execution = ? ORDER BY number");
-    all(conn, &sql, [id.as_str()], columns::attempt)
+    conn.all(&sql, params![id.as_str()], columns::attempt)
 }
 
-pub(super) fn timeline(conn: &Connection, id: &ExecutionId) -> Result<Vec<TimelineEvent>> {
+pub(super) fn timeline(conn: &Conn, id: &ExecutionId) -> Result<Vec<TimelineEvent>> {
     let Some(row) = row(conn, id)? else { return Ok(Vec::new()) };
     let sql = "SELECT at, what, attempt, detail FROM timeline WHERE execution = ? ORDER BY seq";
-    let events = all(conn, sql, [id.as_str()], event)?;
+    let events = conn.all(sql, params![id.as_str()], event)?;
     Ok(flow::timeline::compose(&row, &attempts(conn, id)?, events))
 }
 
@@ -135,33 +110,33 @@ fn event(row: &SqlRow<'_>) -> Result<TimelineEvent> {
     })
 }
 
-pub(super) fn share(conn: &Connection, tenant: &TenantId) -> Result<Option<Share>> {
-    one(conn, sql::SHARE, [tenant.as_str()], columns::share)
+pub(super) fn share(conn: &Conn, tenant: &TenantId) -> Result<Option<Share>> {
+    conn.one(sql::SHARE, params![tenant.as_str()], columns::share)
 }
 
-pub(super) fn schedule(conn: &Connection, key: &ScheduleKey) -> Result<Option<Schedule>> {
+pub(super) fn schedule(conn: &Conn, key: &ScheduleKey) -> Result<Option<Schedule>> {
     find_schedule(conn, key)
 }
 
-pub(super) fn schedules(conn: &Connection, tenant: &TenantId) -> Result<Vec<Schedule>> {
+pub(super) fn schedules(conn: &Conn, tenant: &TenantId) -> Result<Vec<Schedule>> {
     let sql = format!(
         "SELECT {SCHEDULE} FROM schedules WHERE tenant = ? ORDER BY integration, kind, name, connection"
     );
-    all(conn, &sql, [tenant.as_str()], columns::schedule)
+    conn.all(&sql, params![tenant.as_str()], columns::schedule)
 }
 
 pub(super) fn due(
-    conn: &Connection,
+    conn: &Conn,
     now: Timestamp,
     limit: usize,
 ) -> Result<(Vec<Schedule>, Option<Timestamp>)> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let sql = format!(
         "SELECT {SCHEDULE} FROM schedules WHERE paused = 0 AND next_at <= ? ORDER BY next_at LIMIT ?"
     );
-    let due = all(conn, &sql, (now.as_millis(), limit), columns::schedule)?;
+    let due = conn.all(&sql, params![now.as_millis(), limit], columns::schedule)?;
     let sql =
         "SELECT next_at FROM schedules WHERE paused = 0 AND next_at > ? ORDER BY next_at LIMIT 1";
-    let next = one(conn, sql, [now.as_millis()], |row| Ok(Timestamp::from_millis(row.get(0)?)))?;
+    let next =
+        conn.one(sql, params![now.as_millis()], |row| Ok(Timestamp::from_millis(row.get(0)?)))?;
     Ok((due, next))
 }

@@ -4,98 +4,61 @@ use bulkhead_sched::share::{Share, VirtualClock};
 use bulkhead_types::{
     Attempt, ExecutionId, Fence, LeaseRef, TenantId, TimelineEvent, Timestamp, WorkerId,
 };
-use rusqlite::{Connection, Params, Row as SqlRow, Transaction, named_params, params};
 
 use super::super::model::{Schedule, ScheduleKey, TIMELINE_EVENTS_MAX};
 use super::super::rows::{Aged, AttemptRow, Payload, Result, Row, Rows, Running};
 use super::columns::{self, SCHEDULE};
 use super::statements as sql;
-use crate::db::{StoreError, to_json};
+use crate::db::{Conn, Params, Row as SqlRow, StoreError, Value, named_params, params, to_json};
 
 /// Row operations within one transaction.
 pub(super) struct SqliteRows<'a> {
-    tx: &'a Transaction<'a>,
+    tx: &'a Conn,
 }
 
 impl<'a> SqliteRows<'a> {
-    pub(super) const fn new(tx: &'a Transaction<'a>) -> Self {
+    pub(super) const fn new(tx: &'a Conn) -> Self {
         Self { tx }
     }
 
-    fn execute(&self, sql: &str, params: impl Params) -> Result<usize> {
-        Ok(self.tx.prepare_cached(sql)?.execute(params)?)
+    fn execute(&self, sql: &str, params: Params<'_>) -> Result<usize> {
+        self.tx.execute(sql, params)
     }
-}
-
-/// The row that a statement finds.
-pub(super) fn one<T>(
-    conn: &Connection,
-    sql: &str,
-    params: impl Params,
-    read: fn(&SqlRow<'_>) -> Result<T>,
-) -> Result<Option<T>> {
-    let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query(params)?;
-    rows.next()?.map(read).transpose()
-}
-
-/// The rows that a statement finds.
-pub(super) fn all<T>(
-    conn: &Connection,
-    sql: &str,
-    params: impl Params,
-    read: fn(&SqlRow<'_>) -> Result<T>,
-) -> Result<Vec<T>> {
-    let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query(params)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(read(row)?);
-    }
-    Ok(found)
-}
-
-/// SQLite counts in i64.
-fn at_most(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 fn error_json(error: Option<&bulkhead_types::ErrorInfo>) -> Result<Option<String>> {
     error.map(|error| to_json("executions", error)).transpose()
 }
 
-pub(super) fn payload(
-    conn: &Connection,
-    id: &ExecutionId,
-    what: Payload,
-) -> Result<Option<String>> {
+pub(super) fn payload(conn: &Conn, id: &ExecutionId, what: Payload) -> Result<Option<String>> {
     let sql = "SELECT body FROM payloads WHERE execution = ? AND what = ?";
-    one(conn, sql, (id.as_str(), what.as_str()), |row| Ok(row.get(0)?))
+    conn.one(sql, params![id.as_str(), what.as_str()], |row| Ok(row.get(0)?))
 }
 
-pub(super) fn remove_schedule(tx: &Transaction<'_>, key: &ScheduleKey) -> Result<bool> {
+pub(super) fn remove_schedule(tx: &Conn, key: &ScheduleKey) -> Result<bool> {
     let sql = "DELETE FROM schedules WHERE tenant = ? AND integration = ? AND kind = ? AND name = ? AND connection = ?";
-    Ok(tx.prepare_cached(sql)?.execute(schedule_key(key))? > 0)
+    Ok(tx.execute(sql, Params::Placed(&schedule_key(key)))? > 0)
 }
 
-fn schedule_key(key: &ScheduleKey) -> (&str, &str, &str, &str, &str) {
+fn schedule_key(key: &ScheduleKey) -> [Value<'_>; 5] {
     let ScheduleKey { function, connection } = key;
     let connection = connection.as_ref().map_or("", |connection| connection.as_str());
     let (tenant, integration) = (function.tenant.as_str(), function.integration.as_str());
-    (tenant, integration, function.kind.as_str(), function.name.as_str(), connection)
+    [tenant, integration, function.kind.as_str(), function.name.as_str(), connection]
+        .map(Value::from)
 }
 
-pub(super) fn find_schedule(conn: &Connection, key: &ScheduleKey) -> Result<Option<Schedule>> {
+pub(super) fn find_schedule(conn: &Conn, key: &ScheduleKey) -> Result<Option<Schedule>> {
     let sql = format!(
         "SELECT {SCHEDULE} FROM schedules
          WHERE tenant = ? AND integration = ? AND kind = ? AND name = ? AND connection = ?"
     );
-    one(conn, &sql, schedule_key(key), columns::schedule)
+    conn.one(&sql, Params::Placed(&schedule_key(key)), columns::schedule)
 }
 
 impl Rows for SqliteRows<'_> {
     fn execution(&mut self, id: &ExecutionId) -> Result<Option<Row>> {
-        one(self.tx, sql::BY_ID, [id.as_str()], columns::execution)
+        self.tx.one(sql::BY_ID, params![id.as_str()], columns::execution)
     }
 
     fn insert(&mut self, row: &Row) -> Result<()> {
@@ -114,11 +77,11 @@ impl Rows for SqliteRows<'_> {
                 row.connection.as_ref().map(|id| id.as_str()),
                 row.trigger.as_str(),
                 row.retry_of.as_ref().map(|id| id.as_str()),
-                row.input,
-                row.limits,
-                row.retry,
-                row.scope,
-                row.exclusive,
+                &row.input,
+                &row.limits,
+                &row.retry,
+                &row.scope,
+                &row.exclusive,
                 row.start_by.map(Timestamp::as_millis),
                 row.created_at.as_millis(),
                 row.state.as_str(),
@@ -130,6 +93,7 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn update(&mut self, row: &Row) -> Result<()> {
+        let error = error_json(row.error.as_ref())?;
         self.execute(
             "UPDATE executions SET state = :state, ready_at = :ready_at, rank = :rank, attempts = :attempts,
                fence = :fence, worker = :worker, leased_at = :leased_at, charged_us = :charged_us,
@@ -155,8 +119,8 @@ impl Rows for SqliteRows<'_> {
                 ":cancel_asked": row.cancel_asked,
                 ":started_at": row.started_at.map(Timestamp::as_millis),
                 ":ended_at": row.ended_at.map(Timestamp::as_millis),
-                ":output": row.output,
-                ":error": error_json(row.error.as_ref())?,
+                ":output": &row.output,
+                ":error": &error,
                 ":fault": row.fault.map(|fault| fault.as_str()),
                 ":wall_ms": row.usage.wall_ms,
                 ":cpu_us": row.usage.cpu_us,
@@ -172,36 +136,37 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn put_payload(&mut self, id: &ExecutionId, what: Payload, body: &str) -> Result<()> {
-        let sql = "INSERT OR REPLACE INTO payloads (execution, what, body) VALUES (?, ?, ?)";
-        self.execute(sql, (id.as_str(), what.as_str(), body))?;
+        let sql = "INSERT INTO payloads (execution, what, body) VALUES (?, ?, ?)
+                   ON CONFLICT (execution, what) DO UPDATE SET body = excluded.body";
+        self.execute(sql, params![id.as_str(), what.as_str(), body])?;
         Ok(())
     }
 
     fn head(&mut self, tenant: &TenantId) -> Result<Option<Row>> {
-        one(self.tx, sql::HEAD, [tenant.as_str()], columns::execution)
+        self.tx.one(sql::HEAD, params![tenant.as_str()], columns::execution)
     }
 
     fn live_exclusive(&mut self, key: &str) -> Result<Option<ExecutionId>> {
-        one(self.tx, sql::LIVE_EXCLUSIVE, [key], |row| id_of(row, 0))
+        self.tx.one(sql::LIVE_EXCLUSIVE, params![key], |row| id_of(row, 0))
     }
 
     fn waiting_until(&mut self, now: Timestamp, limit: usize) -> Result<Vec<Row>> {
-        let params = (now.as_millis(), at_most(limit));
-        all(self.tx, sql::WAITING_UNTIL, params, columns::execution)
+        let params = params![now.as_millis(), limit];
+        self.tx.all(sql::WAITING_UNTIL, params, columns::execution)
     }
 
     fn too_late(&mut self, now: Timestamp, limit: usize) -> Result<Vec<Row>> {
-        let params = (now.as_millis(), at_most(limit));
-        all(self.tx, sql::TOO_LATE, params, columns::execution)
+        let params = params![now.as_millis(), limit];
+        self.tx.all(sql::TOO_LATE, params, columns::execution)
     }
 
     fn running_of(&mut self, worker: &WorkerId, limit: usize) -> Result<Vec<Row>> {
-        let params = (worker.as_str(), at_most(limit));
-        all(self.tx, sql::RUNNING_OF, params, columns::execution)
+        let params = params![worker.as_str(), limit];
+        self.tx.all(sql::RUNNING_OF, params, columns::execution)
     }
 
     fn running_briefly(&mut self, worker: &WorkerId) -> Result<Vec<Running>> {
-        all(self.tx, sql::RUNNING_BRIEFLY, [worker.as_str()], |row| {
+        self.tx.all(sql::RUNNING_BRIEFLY, params![worker.as_str()], |row| {
             let lease = LeaseRef { execution: id_of(row, 0)?, fence: Fence(row.get(1)?) };
             let leased_at = Timestamp::from_millis(row.get(2)?);
             Ok(Running { lease, leased_at, cancel_asked: row.get(3)? })
@@ -209,12 +174,13 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn next_moment(&mut self) -> Result<Option<Timestamp>> {
-        let found = one(self.tx, sql::NEXT_MOMENT, [], |row| Ok(row.get::<_, Option<i64>>(0)?))?;
+        let found =
+            self.tx.one(sql::NEXT_MOMENT, params![], |row| Ok(row.get::<Option<i64>>(0)?))?;
         Ok(found.flatten().map(Timestamp::from_millis))
     }
 
     fn share(&mut self, tenant: &TenantId) -> Result<Option<Share>> {
-        one(self.tx, sql::SHARE, [tenant.as_str()], columns::share)
+        self.tx.one(sql::SHARE, params![tenant.as_str()], columns::share)
     }
 
     fn put_share(&mut self, share: &Share) -> Result<()> {
@@ -240,37 +206,38 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn eligible_shares(&mut self, limit: usize) -> Result<Vec<Share>> {
-        all(self.tx, sql::ELIGIBLE_SHARES, [at_most(limit)], columns::share)
+        self.tx.all(sql::ELIGIBLE_SHARES, params![limit], columns::share)
     }
 
     fn virtual_clock(&mut self) -> Result<VirtualClock> {
-        let found = one(self.tx, "SELECT vtime_us FROM virtual_clock", [], |row| {
+        let found = self.tx.one("SELECT vtime_us FROM virtual_clock", params![], |row| {
             Ok(VirtualClock(row.get(0)?))
         })?;
         Ok(found.unwrap_or_default())
     }
 
     fn put_virtual_clock(&mut self, clock: VirtualClock) -> Result<()> {
-        self.execute("UPDATE virtual_clock SET vtime_us = ?", [clock.0])?;
+        self.execute("UPDATE virtual_clock SET vtime_us = ?", params![clock.0])?;
         Ok(())
     }
 
     fn put_worker(&mut self, worker: &WorkerId, expires_at: Timestamp) -> Result<()> {
         self.execute(
             "INSERT INTO workers (id, expires_at) VALUES (?, ?)
-             ON CONFLICT (id) DO UPDATE SET expires_at = max(expires_at, excluded.expires_at)",
-            (worker.as_str(), expires_at.as_millis()),
+             ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at
+             WHERE workers.expires_at < excluded.expires_at",
+            params![worker.as_str(), expires_at.as_millis()],
         )?;
         Ok(())
     }
 
     fn remove_worker(&mut self, worker: &WorkerId) -> Result<()> {
-        self.execute("DELETE FROM workers WHERE id = ?", [worker.as_str()])?;
+        self.execute("DELETE FROM workers WHERE id = ?", params![worker.as_str()])?;
         Ok(())
     }
 
     fn workers(&mut self) -> Result<Vec<(WorkerId, Timestamp)>> {
-        all(self.tx, "SELECT id, expires_at FROM workers ORDER BY expires_at", [], |row| {
+        self.tx.all("SELECT id, expires_at FROM workers ORDER BY expires_at", params![], |row| {
             let id: String = row.get(0)?;
             let id = WorkerId::parse(&id).map_err(|error| corrupt("workers", &error))?;
             Ok((id, Timestamp::from_millis(row.get(1)?)))
@@ -279,7 +246,7 @@ impl Rows for SqliteRows<'_> {
 
     fn idempotent(&mut self, scope: &str, key: &str) -> Result<Option<(ExecutionId, Timestamp)>> {
         let sql = "SELECT execution, expires_at FROM idempotency WHERE scope = ? AND key = ?";
-        one(self.tx, sql, (scope, key), |row| {
+        self.tx.one(sql, params![scope, key], |row| {
             Ok((id_of(row, 0)?, Timestamp::from_millis(row.get(1)?)))
         })
     }
@@ -291,37 +258,39 @@ impl Rows for SqliteRows<'_> {
         id: &ExecutionId,
         expires_at: Timestamp,
     ) -> Result<()> {
-        let sql = "INSERT OR REPLACE INTO idempotency (scope, key, execution, expires_at) VALUES (?, ?, ?, ?)";
-        self.execute(sql, (scope, key, id.as_str(), expires_at.as_millis()))?;
+        let sql = "INSERT INTO idempotency (scope, key, execution, expires_at) VALUES (?, ?, ?, ?)
+                   ON CONFLICT (scope, key) DO UPDATE SET execution = excluded.execution, expires_at = excluded.expires_at";
+        self.execute(sql, params![scope, key, id.as_str(), expires_at.as_millis()])?;
         Ok(())
     }
 
     fn purge_idempotent(&mut self, now: Timestamp, limit: usize) -> Result<()> {
-        self.execute(sql::FORGET_KEYS, (now.as_millis(), at_most(limit)))?;
+        self.execute(sql::FORGET_KEYS, params![now.as_millis(), limit])?;
         Ok(())
     }
 
     fn oldest_after(&mut self, cursor: i64, limit: usize) -> Result<Vec<Aged>> {
-        all(self.tx, sql::OLDEST_AFTER, (cursor, at_most(limit)), columns::aged)
+        self.tx.all(sql::OLDEST_AFTER, params![cursor, limit], columns::aged)
     }
 
     fn remove(&mut self, id: &ExecutionId) -> Result<()> {
         for sql in sql::REMOVE {
-            self.execute(sql, [id.as_str()])?;
+            self.execute(sql, params![id.as_str()])?;
         }
         Ok(())
     }
 
     fn checkpoint_version(&mut self, scope: &str) -> Result<u64> {
-        let found =
-            one(self.tx, "SELECT version FROM checkpoints WHERE scope = ?", [scope], |row| {
-                Ok(row.get(0)?)
-            })?;
+        let found = self.tx.one(
+            "SELECT version FROM checkpoints WHERE scope = ?",
+            params![scope],
+            |row| Ok(row.get(0)?),
+        )?;
         Ok(found.unwrap_or(0))
     }
 
     fn remove_checkpoint(&mut self, scope: &str) -> Result<()> {
-        self.execute("DELETE FROM checkpoints WHERE scope = ?", [scope])?;
+        self.execute("DELETE FROM checkpoints WHERE scope = ?", params![scope])?;
         Ok(())
     }
 
@@ -341,6 +310,7 @@ impl Rows for SqliteRows<'_> {
 
     fn end_attempt(&mut self, row: &AttemptRow) -> Result<()> {
         let attempt = &row.attempt;
+        let error = error_json(attempt.error.as_ref())?;
         self.execute(
             "UPDATE attempts SET started_at = ?, ended_at = ?, outcome = ?, error = ?, start = ?,
                checkpoint = ?, wall_ms = ?, cpu_us = ?, memory_peak = ?, start_us = ?
@@ -348,9 +318,9 @@ impl Rows for SqliteRows<'_> {
             params![
                 attempt.started_at.map(Timestamp::as_millis),
                 attempt.ended_at.map(Timestamp::as_millis),
-                attempt.outcome,
-                error_json(attempt.error.as_ref())?,
-                attempt.start,
+                &attempt.outcome,
+                &error,
+                &attempt.start,
                 row.checkpoint,
                 attempt.usage.wall_ms,
                 attempt.usage.cpu_us,
@@ -373,9 +343,9 @@ impl Rows for SqliteRows<'_> {
             named_params! {
                 ":id": id.as_str(),
                 ":at": event.at.as_millis(),
-                ":what": event.what,
+                ":what": &event.what,
                 ":attempt": event.attempt,
-                ":detail": detail,
+                ":detail": &detail,
                 ":most": TIMELINE_EVENTS_MAX,
             },
         )?;
@@ -387,9 +357,12 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn put_schedule(&mut self, schedule: &Schedule) -> Result<()> {
-        let (tenant, integration, kind, name, connection) = schedule_key(&schedule.key);
+        let [tenant, integration, kind, name, connection] = schedule_key(&schedule.key);
         let sql = format!(
-            "INSERT OR REPLACE INTO schedules ({SCHEDULE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            "INSERT INTO schedules ({SCHEDULE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (tenant, integration, kind, name, connection) DO UPDATE SET frequency = excluded.frequency,
+               anchor = excluded.anchor, paused = excluded.paused, next_at = excluded.next_at,
+               last_at = excluded.last_at, last_execution = excluded.last_execution, last_error = excluded.last_error"
         );
         self.execute(
             &sql,
@@ -399,13 +372,13 @@ impl Rows for SqliteRows<'_> {
                 kind,
                 name,
                 connection,
-                schedule.frequency,
+                &schedule.frequency,
                 schedule.anchor.as_millis(),
                 schedule.paused,
                 schedule.next_at.as_millis(),
                 schedule.last_at.map(Timestamp::as_millis),
                 schedule.last_execution.as_ref().map(|id| id.as_str()),
-                schedule.last_error,
+                &schedule.last_error,
             ],
         )?;
         Ok(())

@@ -48,7 +48,7 @@ pub(super) const NEXT_MOMENT: &str = "SELECT min(at) FROM (
                WHERE state = 'queued' AND attempts = 0 AND start_by IS NOT NULL
                ORDER BY start_by LIMIT 1)
        UNION ALL
-       SELECT (SELECT expires_at FROM workers ORDER BY expires_at LIMIT 1))";
+       SELECT (SELECT expires_at FROM workers ORDER BY expires_at LIMIT 1)) AS moments";
 
 pub(super) const SHARE: &str = select_shares!("WHERE tenant = ?");
 
@@ -63,17 +63,16 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
     use crate::Db;
-    use crate::db::StoreError;
+    use crate::db::{Params, StoreError, Value};
 
     async fn plan(sql: &'static str) -> String {
         let dir = tempfile::tempdir().unwrap();
         let db = Db::open(&dir.path().join("bulkhead.db")).unwrap();
         let explain = db.read(move |conn| {
-            let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
-            let nulls = vec![rusqlite::types::Null; statement.parameter_count()];
-            let rows = statement
-                .query_map(rusqlite::params_from_iter(nulls), |row| row.get::<_, String>(3))?;
-            Ok::<_, StoreError>(rows.collect::<Result<Vec<_>, _>>()?.join("; "))
+            let nulls = vec![Value::Null; sql.matches('?').count()];
+            let explain = format!("EXPLAIN QUERY PLAN {sql}");
+            let steps = conn.all(&explain, Params::Placed(&nulls), |row| row.get::<String>(3))?;
+            Ok::<_, StoreError>(steps.join("; "))
         });
         explain.await.unwrap()
     }
