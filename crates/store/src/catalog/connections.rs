@@ -99,7 +99,7 @@ pub fn connection(
 ) -> Result<Option<ConnectionRow>, StoreError> {
     let sql = format!("{COLUMNS} WHERE tenant = ?1 AND integration = ?2 AND id = ?3");
     let columns = params![tenant.as_str(), integration.as_str(), id.as_str()];
-    Ok(db.one(&sql, columns, connection_row)?)
+    db.one(&sql, columns, connection_row)
 }
 
 /// The connections that `integration` (all of them without) has under `id`: at most `limit`.
@@ -143,7 +143,7 @@ pub fn connection_with(
         }
     };
     let columns = params![tenant.as_str(), integration.as_str(), field, value];
-    Ok(db.one(sql, columns, |row| id_at(row, 0))?)
+    db.one(sql, columns, |row| id_at(row, 0))
 }
 
 /// Connections by integration and id, after `after`.

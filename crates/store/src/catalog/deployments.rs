@@ -150,7 +150,7 @@ pub fn live_one(db: &Conn, key: &FunctionKey) -> Result<Option<VersionId>, Store
         key.kind.as_str(),
         key.name.as_str()
     ];
-    Ok(db.one(sql, columns, |row| id_at(row, 0))?)
+    db.one(sql, columns, |row| id_at(row, 0))
 }
 
 /// Makes a version live.

@@ -57,11 +57,11 @@ pub fn integration(
     tenant: &TenantId,
     id: &IntegrationId,
 ) -> Result<Option<IntegrationRow>, StoreError> {
-    Ok(db.one(
+    db.one(
         &format!("{COLUMNS} WHERE tenant = ?1 AND id = ?2"),
         params![tenant.as_str(), id.as_str()],
         integration_row,
-    )?)
+    )
 }
 
 /// All integrations of a tenant, by id.

@@ -48,7 +48,7 @@ pub fn put_tenant(tx: &Conn, row: &TenantRow) -> Result<(), StoreError> {
 /// When the database refuses.
 pub fn tenant(db: &Conn, id: &TenantId) -> Result<Option<TenantRow>, StoreError> {
     let sql = "SELECT id, settings, created_at FROM tenants WHERE id = ?1";
-    Ok(db.one(sql, params![id.as_str()], tenant_row)?)
+    db.one(sql, params![id.as_str()], tenant_row)
 }
 
 /// All tenants, by id.
@@ -96,7 +96,7 @@ pub fn keys(db: &Conn, tenant: &TenantId) -> Result<Vec<KeyRow>, StoreError> {
 /// # Errors
 /// When the database refuses.
 pub fn key_owner(db: &Conn, digest: &[u8]) -> Result<Option<TenantId>, StoreError> {
-    Ok(db.one("SELECT tenant FROM keys WHERE digest = ?1", params![digest], |row| id_at(row, 0))?)
+    db.one("SELECT tenant FROM keys WHERE digest = ?1", params![digest], |row| id_at(row, 0))
 }
 
 /// Removes a key; says whether there was one.

@@ -63,7 +63,13 @@ struct Inner {
 #[derive(Debug)]
 enum Others {
     Sqlite { readers: Readers, _lock: std::fs::File },
-    Postgres { readers: Pool, writers: Pool },
+    Postgres(Box<Pools>),
+}
+
+#[derive(Debug)]
+struct Pools {
+    readers: Pool,
+    writers: Pool,
 }
 
 impl Db {
@@ -108,7 +114,10 @@ impl Db {
         let open = move || Ok(Conn::postgres(Session::connect(&address)?));
         let writer = Writer::start(Box::new(open))?;
         Ok(Self {
-            inner: Arc::new(Inner { writer, others: Others::Postgres { readers, writers } }),
+            inner: Arc::new(Inner {
+                writer,
+                others: Others::Postgres(Box::new(Pools { readers, writers })),
+            }),
         })
     }
 
@@ -126,7 +135,7 @@ impl Db {
     {
         match &self.inner.others {
             Others::Sqlite { .. } => self.inner.writer.write(Undo::Savepoint, work).await,
-            Others::Postgres { writers, .. } => writers.run(work).await,
+            Others::Postgres(pools) => pools.writers.run(work).await,
         }
     }
 
@@ -157,7 +166,7 @@ impl Db {
     {
         match &self.inner.others {
             Others::Sqlite { readers, .. } => readers.read(work).await,
-            Others::Postgres { readers, .. } => readers.run(work).await,
+            Others::Postgres(pools) => pools.readers.run(work).await,
         }
     }
 
@@ -166,7 +175,7 @@ impl Db {
     pub fn dialect(&self) -> Dialect {
         match self.inner.others {
             Others::Sqlite { .. } => Dialect::Sqlite,
-            Others::Postgres { .. } => Dialect::Postgres,
+            Others::Postgres(_) => Dialect::Postgres,
         }
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn stream(db: &Conn, key: &StreamKey) -> Result<Option<i64>, StoreErr
         key.connection.as_str(),
         key.model.as_str(),
     ];
-    Ok(db.one(sql, columns, |row| row.get(0))?)
+    db.one(sql, columns, |row| row.get(0))
 }
 
 /// Records that changed after `cursor`, in the order of their changes: at most `limit`, and at most about
@@ -133,7 +133,7 @@ pub fn remove_connection_records(
                  WHERE s.tenant = ?1 AND s.integration = ?2 AND s.connection = ?3 LIMIT ?4)";
     let (tenant, integration, connection) =
         (tenant.as_str(), integration.as_str(), connection.as_str());
-    Ok(tx.execute(sql, params![tenant, integration, connection, limit])?)
+    tx.execute(sql, params![tenant, integration, connection, limit])
 }
 
 /// Removes the records of one stream for good: at most `limit`; says how many.
@@ -143,5 +143,5 @@ pub fn remove_connection_records(
 pub fn remove_sync_records(tx: &Conn, key: &StreamKey, limit: usize) -> Result<usize, StoreError> {
     let Some(stream) = stream(tx, key)? else { return Ok(0) };
     let sql = "DELETE FROM records WHERE stream = ?1 AND id IN (SELECT id FROM records WHERE stream = ?1 LIMIT ?2)";
-    Ok(tx.execute(sql, params![stream, limit])?)
+    tx.execute(sql, params![stream, limit])
 }

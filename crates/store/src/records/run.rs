@@ -50,7 +50,7 @@ fn stream(tx: &Conn, key: &StreamKey) -> Result<i64, StoreError> {
 /// Moves the stream's clock and returns it: what is saved from now on is told apart from what was saved before.
 fn tick(tx: &Conn, stream: i64) -> Result<i64, StoreError> {
     let sql = "UPDATE streams SET clock = clock + 1 WHERE id = ?1 RETURNING clock";
-    Ok(tx.only(sql, params![stream], |row| row.get(0))?)
+    tx.only(sql, params![stream], |row| row.get(0))
 }
 
 /// The run of `function` over a stream on behalf of `execution`: the one there is if it is this execution's or

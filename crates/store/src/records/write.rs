@@ -69,7 +69,7 @@ impl<'a> Batch<'a> {
             Ok(Found { body: row.get(0)?, hash: row.get(1)?, cursor: row.get(2)?, deleted, ours })
         };
         let columns = params![self.run.stream, id, self.run.execution.as_str()];
-        Ok(self.tx.one(sql, columns, found)?)
+        self.tx.one(sql, columns, found)
     }
 
     fn write(

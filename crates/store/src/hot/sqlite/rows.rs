@@ -32,7 +32,7 @@ fn error_json(error: Option<&bulkhead_types::ErrorInfo>) -> Result<Option<String
 
 pub(super) fn payload(conn: &Conn, id: &ExecutionId, what: Payload) -> Result<Option<String>> {
     let sql = "SELECT body FROM payloads WHERE execution = ? AND what = ?";
-    conn.one(sql, params![id.as_str(), what.as_str()], |row| Ok(row.get(0)?))
+    conn.one(sql, params![id.as_str(), what.as_str()], |row| row.get(0))
 }
 
 pub(super) fn remove_schedule(tx: &Conn, key: &ScheduleKey) -> Result<bool> {
@@ -174,8 +174,7 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn next_moment(&mut self) -> Result<Option<Timestamp>> {
-        let found =
-            self.tx.one(sql::NEXT_MOMENT, params![], |row| Ok(row.get::<Option<i64>>(0)?))?;
+        let found = self.tx.one(sql::NEXT_MOMENT, params![], |row| row.get::<Option<i64>>(0))?;
         Ok(found.flatten().map(Timestamp::from_millis))
     }
 
@@ -284,7 +283,7 @@ impl Rows for SqliteRows<'_> {
         let found = self.tx.one(
             "SELECT version FROM checkpoints WHERE scope = ?",
             params![scope],
-            |row| Ok(row.get(0)?),
+            |row| row.get(0),
         )?;
         Ok(found.unwrap_or(0))
     }
