@@ -2,7 +2,11 @@
 //!
 //! Invariant: only tests depend on this; nothing here decides anything.
 
+pub mod postgres;
+
 use std::path::{Path, PathBuf};
+
+pub use postgres::postgres;
 
 /// The repository's root.
 #[must_use]

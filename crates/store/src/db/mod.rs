@@ -99,26 +99,27 @@ impl Db {
 
     /// Opens the PostgreSQL database at `url`, `postgres://user:password@host:port/database`, and applies the
     /// migrations it lacks. It takes `options.readers` sessions to read and seven to write; when a commit counts is
-    /// the database's own setting. Blocks: not for a thread of the async runtime.
+    /// the database's own setting.
     ///
     /// # Errors
     /// When it can't be reached, is older than 15, or was written by a newer Bulkhead.
-    pub fn connect(url: &str, options: DbOptions) -> Result<Self, StoreError> {
+    pub async fn connect(url: &str, options: DbOptions) -> Result<Self, StoreError> {
         let address = Address::parse(url)?;
-        let readers = Pool::new(address.clone(), Access::Read, options.readers);
-        let writers = Pool::new(address.clone(), Access::Write, POSTGRES_WRITERS);
+        let connect = move || Self::connect_to(address, options);
+        tokio::task::spawn_blocking(connect).await.map_err(|_| StoreError::Panicked)?
+    }
+
+    fn connect_to(address: Address, options: DbOptions) -> Result<Self, StoreError> {
         let first = Conn::postgres(Session::connect(&address)?);
         postgres::check_version(&first)?;
         migrate::migrate(&first)?;
         drop(first);
+        let readers = Pool::new(address.clone(), Access::Read, options.readers);
+        let writers = Pool::new(address.clone(), Access::Write, POSTGRES_WRITERS);
         let open = move || Ok(Conn::postgres(Session::connect(&address)?));
         let writer = Writer::start(Box::new(open))?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                writer,
-                others: Others::Postgres(Box::new(Pools { readers, writers })),
-            }),
-        })
+        let others = Others::Postgres(Box::new(Pools { readers, writers }));
+        Ok(Self { inner: Arc::new(Inner { writer, others }) })
     }
 
     /// Runs `work` in a transaction, and returns its result once that is committed. An error from `work` takes back

@@ -35,6 +35,15 @@ macro_rules! cases {
                 }
             )*
         }
+        mod postgres {
+            $(
+                $(#[$attr])*
+                #[tokio::test]
+                async fn $name() {
+                    super::$name(crate::world::World::on_postgres().await).await;
+                }
+            )*
+        }
     };
 }
 pub(crate) use cases;

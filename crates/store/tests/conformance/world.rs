@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bulkhead_sched::lease::LEASE;
-use bulkhead_store::Db;
 use bulkhead_store::hot::Store;
 use bulkhead_store::hot::mem::MemStore;
 use bulkhead_store::hot::model::{
     Dispatch, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
 };
 use bulkhead_store::hot::sqlite::SqliteStore;
+use bulkhead_store::{Db, DbOptions};
+use bulkhead_testkit::postgres::Database;
 use bulkhead_types::{
     Cause, ErrorInfo, Execution, ExecutionId, ExecutionState, Fault, FunctionKey, FunctionKind,
     FunctionName, IntegrationId, Lease, LeaseRef, LimitKind, Outcome, Retry, TenantId, Timestamp,
@@ -23,6 +24,8 @@ pub(crate) struct World {
     now: AtomicI64,
     ids: AtomicU64,
     _dir: Option<tempfile::TempDir>,
+    // Dropped after the store, which uses it.
+    _database: Option<Database>,
 }
 
 impl World {
@@ -36,8 +39,16 @@ impl World {
         Self::over(Box::new(SqliteStore::new(db)), Some(dir))
     }
 
+    pub(crate) async fn on_postgres() -> Self {
+        let database = bulkhead_testkit::postgres();
+        let db = Db::connect(database.url(), DbOptions::default()).await.unwrap();
+        let store = Box::new(SqliteStore::new(db));
+        Self { _database: Some(database), ..Self::over(store, None) }
+    }
+
     fn over(store: Box<dyn Store>, dir: Option<tempfile::TempDir>) -> Self {
-        Self { store, now: AtomicI64::new(1_000_000), ids: AtomicU64::new(0), _dir: dir }
+        let (now, ids) = (AtomicI64::new(1_000_000), AtomicU64::new(0));
+        Self { store, now, ids, _dir: dir, _database: None }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
