@@ -41,6 +41,7 @@ impl Cli {
         if let Verb::Serve(serve) = &self.verb {
             add("listen", &serve.listen);
             add("data_dir", &serve.data_dir);
+            add("database_url", &serve.database_url);
             add("user", &serve.user);
             add("public_url", &serve.public_url);
         }
@@ -117,6 +118,10 @@ pub(crate) struct Serve {
     /// Database, bundles, admin key.
     #[arg(long)]
     pub(crate) data_dir: Option<String>,
+    /// PostgreSQL that several servers share; SQLite in the data directory without it. Others can read a command
+    /// line: give it in BULKHEAD_DATABASE_URL where it has a password.
+    #[arg(long, value_name = "URL")]
+    pub(crate) database_url: Option<String>,
     /// Whom a server started by root becomes.
     #[arg(long)]
     pub(crate) user: Option<String>,

@@ -56,7 +56,7 @@ impl Server {
         let address = listener.local_addr()?;
         let url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
 
-        let db = open_database(config)?;
+        let db = open_database(config).await?;
         let store = Arc::new(SqliteStore::new(db.clone()));
         let engine =
             Engine::new(store, Arc::clone(&clock), Arc::clone(&entropy), EngineOptions::default());
@@ -189,7 +189,11 @@ fn lock_data_dir(config: &Config) -> anyhow::Result<File> {
     }
 }
 
-fn open_database(config: &Config) -> anyhow::Result<Db> {
+async fn open_database(config: &Config) -> anyhow::Result<Db> {
+    if let Some(url) = &config.database_url {
+        let connected = Db::connect(url.reveal(), DbOptions::default()).await;
+        return connected.context("can't use the database that database_url names");
+    }
     let durability = match config.synchronous {
         Synchronous::Normal => Durability::Normal,
         Synchronous::Full => Durability::Full,

@@ -20,6 +20,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Database, bundles, admin key.
     pub data_dir: PathBuf,
+    /// The PostgreSQL database; `None` is SQLite in the data directory.
+    pub database_url: Option<Secret>,
     /// The operator's key, when it was set and is not to be taken from the data directory.
     pub admin_key: Option<Secret>,
     /// The runtime image.
@@ -216,6 +218,7 @@ impl Config {
             })?,
             public_url: read.get("public_url", |text| url(text).transpose())?,
             data_dir: read.get("data_dir", |text| path(text, around))?,
+            database_url: database_url(&read)?,
             admin_key: read.secret("admin_key", 24)?,
             wall: read.get("wall", |text| match text {
                 "process" => Ok(WallChoice::Process),
@@ -280,6 +283,26 @@ fn url(text: &str) -> Option<Result<String, String>> {
         }
         _ => Err("it must begin with http:// or https:// and have no query".to_owned()),
     })
+}
+
+/// What stands in it is not shown: it has a password.
+fn database_url(read: &Reader<'_>) -> Result<Option<Secret>, ConfigError> {
+    let url = read.secret("database_url", 12)?;
+    match &url {
+        Some(Secret(text))
+            if !text.starts_with("postgres://") && !text.starts_with("postgresql://") =>
+        {
+            let (_, origin) = read.text("database_url");
+            let why = "it must begin with postgres://".to_owned();
+            Err(ConfigError::Invalid {
+                key: "database_url",
+                value: "(secret)".to_owned(),
+                origin,
+                why,
+            })
+        }
+        _ => Ok(url),
+    }
 }
 
 fn runtime_dir(read: &Reader<'_>, around: &Surroundings) -> PathBuf {

@@ -39,6 +39,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     one("data_dir", "bulkhead-data", "database, bundles and the admin key"),
     Setting {
+        key: "database_url",
+        shape: Shape::Secret,
+        default: "",
+        what: "postgres://USER:PASSWORD@HOST:PORT/DATABASE for several servers; else SQLite in data_dir",
+    },
+    Setting {
         key: "admin_key",
         shape: Shape::Secret,
         default: "",

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bulkhead_store::hot::model::Tick;
+use bulkhead_store::hot::news::News;
 use bulkhead_types::{Timestamp, WorkerId};
 use tokio::sync::Notify;
 
@@ -48,7 +49,7 @@ impl Engine {
         let history = every_moment(&unhurried, self, |engine| engine.forget_old());
         tokio::select! {
             () = shutdown => {}
-            () = async { tokio::join!(leases, schedules, history); } => {}
+            () = async { tokio::join!(leases, schedules, history, self.hear()); } => {}
         }
     }
 
@@ -93,6 +94,34 @@ impl Engine {
         let tick = self.inner.store.recover(dead.clone(), self.inner.clock.now()).await?;
         self.tell(&tick);
         Ok(tick.lost.len())
+    }
+
+    /// Passes on what other servers brought about to those who wait here.
+    async fn hear(&self) {
+        loop {
+            for news in self.inner.store.news().await {
+                match news {
+                    News::Runnable => self.inner.runnable.notify_one(),
+                    News::Sooner => self.inner.sooner.notify_one(),
+                    News::Schedules => self.inner.schedules.notify_one(),
+                    News::Ended(id) => self.inner.tickets.ended(&id),
+                    News::Cancelled(worker, lease) => {
+                        let reason = RecallReason::Cancelled;
+                        self.inner.recalls.push(&worker, Recall { lease, reason });
+                    }
+                    News::Lost(worker, lease) => {
+                        let reason = RecallReason::Lost;
+                        self.inner.recalls.push(&worker, Recall { lease, reason });
+                    }
+                    News::Missed => {
+                        self.inner.runnable.notify_one();
+                        self.inner.sooner.notify_one();
+                        self.inner.schedules.notify_one();
+                        self.inner.tickets.look_again();
+                    }
+                }
+            }
+        }
     }
 
     pub(crate) fn tell(&self, tick: &Tick) {

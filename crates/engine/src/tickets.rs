@@ -47,6 +47,12 @@ impl Tickets {
         }
     }
 
+    /// Wakes everybody: what they wait for may have ended unheard.
+    pub(crate) fn look_again(&self) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.values().for_each(|entry| entry.ended.notify_waiters());
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()

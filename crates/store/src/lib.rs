@@ -21,5 +21,7 @@ pub mod locks;
 pub mod logs;
 pub mod records;
 mod rows;
+#[cfg(test)]
+mod test_databases;
 
 pub use db::{Conn, Db, DbOptions, Dialect, Durability, StoreError};

@@ -9,6 +9,7 @@ use rusqlite::Connection as Sqlite;
 
 use super::postgres::Session;
 use super::{Column, Params, StoreError, Value};
+use crate::hot::news::News;
 
 /// Which database it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +182,13 @@ impl Conn {
             }
         }
         Ok(())
+    }
+
+    /// Tells the other servers, if there can be any, once the transaction is committed.
+    pub(crate) fn tell(&self, news: &News) {
+        if let Inner::Postgres(session) = &self.inner {
+            session.tell(news.to_line());
+        }
     }
 
     /// Begins a transaction that writes. On PostgreSQL it waits for its turn among the servers' hot paths if it is

@@ -48,6 +48,12 @@ pub(super) fn migrate(conn: &Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The newest migration of a PostgreSQL database that may be no database of ours yet.
+pub(super) fn found(conn: &Conn) -> Result<u32, StoreError> {
+    let sql = "SELECT to_regclass('migrations') IS NOT NULL";
+    if conn.only(sql, params![], |row| row.get::<bool>(0))? { applied(conn) } else { Ok(0) }
+}
+
 /// The newest migration that was applied; 0 in an empty database.
 fn applied(conn: &Conn) -> Result<u32, StoreError> {
     if conn.dialect() == Dialect::Sqlite {

@@ -31,6 +31,7 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 pub use conn::{Conn, Dialect, Row};
 pub use error::StoreError;
@@ -39,7 +40,8 @@ pub use open::{DbOptions, Durability};
 pub use value::{Column, Params, Value};
 pub(crate) use value::{named_params, params};
 
-use postgres::{Access, Address, Pool, Session};
+use crate::hot::news::News;
+use postgres::{Access, Address, Listener, Pool, Session};
 use reader::Readers;
 use writer::{Undo, Writer};
 
@@ -70,6 +72,7 @@ enum Others {
 struct Pools {
     readers: Pool,
     writers: Pool,
+    listener: Listener,
 }
 
 impl Db {
@@ -105,21 +108,51 @@ impl Db {
     /// When it can't be reached, is older than 15, or was written by a newer Bulkhead.
     pub async fn connect(url: &str, options: DbOptions) -> Result<Self, StoreError> {
         let address = Address::parse(url)?;
-        let connect = move || Self::connect_to(address, options);
-        tokio::task::spawn_blocking(connect).await.map_err(|_| StoreError::Panicked)?
+        let own = Arc::new(AtomicI32::new(0));
+        let (to, own2) = (address.clone(), Arc::clone(&own));
+        let connect = move || Self::connect_to(to, own2);
+        let writer =
+            tokio::task::spawn_blocking(connect).await.map_err(|_| StoreError::Panicked)??;
+        let others = Others::Postgres(Box::new(Pools {
+            readers: Pool::new(address.clone(), Access::Read, options.readers),
+            writers: Pool::new(address.clone(), Access::Write, POSTGRES_WRITERS),
+            listener: Listener::start(address, own),
+        }));
+        Ok(Self { inner: Arc::new(Inner { writer, others }) })
     }
 
-    fn connect_to(address: Address, options: DbOptions) -> Result<Self, StoreError> {
+    fn connect_to(address: Address, own: Arc<AtomicI32>) -> Result<Writer, StoreError> {
         let first = Conn::postgres(Session::connect(&address)?);
         postgres::check_version(&first)?;
         migrate::migrate(&first)?;
         drop(first);
-        let readers = Pool::new(address.clone(), Access::Read, options.readers);
-        let writers = Pool::new(address.clone(), Access::Write, POSTGRES_WRITERS);
-        let open = move || Ok(Conn::postgres(Session::connect(&address)?));
-        let writer = Writer::start(Box::new(open))?;
-        let others = Others::Postgres(Box::new(Pools { readers, writers }));
-        Ok(Self { inner: Arc::new(Inner { writer, others }) })
+        Writer::start(Box::new(move || {
+            let session = Session::connect(&address)?;
+            own.store(session.backend(), Ordering::SeqCst);
+            Ok(Conn::postgres(session))
+        }))
+    }
+
+    /// Looks at the PostgreSQL database at `url` and changes nothing: its version, and the newest migration it has.
+    ///
+    /// # Errors
+    /// When it can't be reached or is older than 15.
+    pub async fn look_at(url: &str) -> Result<(String, u32), StoreError> {
+        let address = Address::parse(url)?;
+        let look = move || {
+            let conn = Conn::postgres(Session::connect(&address)?);
+            postgres::check_version(&conn)?;
+            Ok((postgres::version(&conn)?, migrate::found(&conn)?))
+        };
+        tokio::task::spawn_blocking(look).await.map_err(|_| StoreError::Panicked)?
+    }
+
+    /// Waits for what other servers brought about. On SQLite there are none.
+    pub(crate) async fn news(&self) -> Vec<News> {
+        match &self.inner.others {
+            Others::Sqlite { .. } => std::future::pending().await,
+            Others::Postgres(pools) => pools.listener.next().await,
+        }
     }
 
     /// Runs `work` in a transaction, and returns its result once that is committed. An error from `work` takes back
@@ -181,5 +214,7 @@ impl Db {
     }
 }
 
+#[cfg(test)]
+mod postgres_tests;
 #[cfg(test)]
 mod tests;

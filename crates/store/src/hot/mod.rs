@@ -13,6 +13,7 @@
 mod flow;
 pub mod mem;
 pub mod model;
+pub mod news;
 mod rows;
 pub mod sqlite;
 
@@ -30,6 +31,7 @@ use model::{
     CancelResult, Dispatch, Dispatched, ExecutionFilter, Fired, Forgotten, Page, RecallReason,
     Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
 };
+use news::News;
 
 /// What the engine stands on. Time, randomness and new ids are arguments.
 #[async_trait]
@@ -159,6 +161,11 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
         limit: usize,
     ) -> Result<(Vec<Schedule>, Option<Timestamp>), StoreError>;
+
+    /// Waits for what other servers brought about; for ever where there can be none.
+    async fn news(&self) -> Vec<News> {
+        std::future::pending().await
+    }
 
     /// Fires a schedule that was due at `due_at`: moves it on and submits, in one transaction. `None` when somebody
     /// else was faster.

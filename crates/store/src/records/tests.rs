@@ -3,7 +3,7 @@ use bulkhead_types::{ConnectionId, ExecutionId, IntegrationId, TenantId, Timesta
 use serde_json::{Value, json};
 
 use super::*;
-use crate::db::{Conn, Db};
+use crate::db::Conn;
 
 fn key() -> StreamKey {
     StreamKey {
@@ -37,15 +37,11 @@ fn shown(db: &Conn, after: i64) -> Vec<String> {
     rows.iter().map(show).collect()
 }
 
-async fn in_db(work: impl FnOnce(&Conn) + Send + 'static) {
-    let dir = tempfile::tempdir().unwrap();
-    let db = Db::open(&dir.path().join("db")).unwrap();
-    db.write(move |tx| {
-        work(tx);
-        Ok::<_, crate::StoreError>(())
-    })
-    .await
-    .unwrap();
+/// Runs the same on a database of each kind.
+async fn in_db(work: fn(&Conn)) {
+    for test in crate::test_databases::both().await {
+        test.db.write(move |tx| Ok::<_, crate::StoreError>(work(tx))).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 //! A session lives on threads that may block, never on those of the server's runtime.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::time::Duration;
 
@@ -49,7 +49,17 @@ impl Address {
         config.connect_timeout(CONNECT_TIME).keepalives_idle(Duration::from_secs(30));
         Ok(Self { config })
     }
+
+    pub(super) const fn config(&self) -> &tokio_postgres::Config {
+        &self.config
+    }
 }
+
+/// Where servers tell each other what they brought about.
+pub(super) const CHANNEL: &str = "bulkhead";
+
+/// PostgreSQL takes 8,000 bytes at a time.
+const NOTIFY_BYTES_MAX: usize = 7_500;
 
 /// One connection.
 pub(crate) struct Session {
@@ -62,6 +72,8 @@ pub(crate) struct Session {
     in_transaction: Cell<bool>,
     /// Statements sent that may have changed something.
     changes: Cell<u64>,
+    /// What the transaction brings about, as lines.
+    news: RefCell<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for Session {
@@ -93,9 +105,16 @@ impl Session {
             failed: Cell::new(false),
             in_transaction: Cell::new(false),
             changes: Cell::new(0),
+            news: RefCell::default(),
         };
         session.batch(SETTINGS)?;
         Ok(session)
+    }
+
+    /// The process that serves it, by which others are told apart from us.
+    pub(crate) fn backend(&self) -> i32 {
+        let asked = self.query("SELECT pg_backend_pid()", Params::Placed(&[]));
+        asked.ok().and_then(|rows| rows.first()?.try_get(0).ok()).unwrap_or_default()
     }
 
     fn wait<T>(
@@ -146,6 +165,7 @@ impl Session {
     /// Begins a transaction; `more` is run in the same round trip.
     pub(crate) fn begin(&self, more: &str) -> Result<(), StoreError> {
         self.failed.set(false);
+        self.news.borrow_mut().clear();
         self.batch(&format!("BEGIN; {more}"))?;
         self.in_transaction.set(true);
         Ok(())
@@ -157,12 +177,35 @@ impl Session {
             return Err(StoreError::NotCommitted("a statement failed".to_owned()));
         }
         self.in_transaction.set(false);
-        self.batch("COMMIT").map_err(|error| match error {
+        self.batch(&format!("{}COMMIT", self.notifications())).map_err(|error| match error {
             StoreError::Postgres(source) if source.as_db_error().is_none() => {
                 StoreError::CommitUnknown(source)
             }
             refused => refused,
         })
+    }
+
+    /// Tells other servers, with the commit.
+    pub(crate) fn tell(&self, line: String) {
+        self.news.borrow_mut().insert(line);
+    }
+
+    fn notifications(&self) -> String {
+        let lines = std::mem::take(&mut *self.news.borrow_mut());
+        let mut payloads: Vec<String> = Vec::new();
+        for line in lines {
+            match payloads.last_mut() {
+                Some(last) if last.len() + line.len() < NOTIFY_BYTES_MAX => {
+                    last.push('\n');
+                    last.push_str(&line);
+                }
+                _ => payloads.push(line),
+            }
+        }
+        let notify = |payload: &String| {
+            format!("SELECT pg_notify('{CHANNEL}', '{}'); ", payload.replace('\'', "''"))
+        };
+        payloads.iter().map(notify).collect()
     }
 
     pub(crate) fn rollback(&self) -> Result<(), StoreError> {

@@ -18,6 +18,7 @@ use super::model::{
     CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Forgotten, Page,
     RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
 };
+use super::news::{self, News};
 use super::rows::Rows;
 use super::{Store, leases};
 use crate::checkpoints::{self, Checkpoint, CheckpointError};
@@ -57,13 +58,23 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<Submitted, SubmitError> {
         let prepared = flow::submit::prepare(id, submit, now)?;
-        self.write(move |rows| flow::submit::submit(rows, prepared)).await
+        self.write(move |rows| {
+            let submitted = flow::submit::submit(rows, prepared)?;
+            rows.tell((!submitted.duplicate).then_some(News::Runnable));
+            Ok(submitted)
+        })
+        .await
     }
 
     async fn dispatch(&self, dispatch: Dispatch) -> Result<Dispatched, StoreError> {
         let lease = dispatch.lease;
-        let chosen: Chosen =
-            self.write(move |rows| flow::dispatch::dispatch(rows, &dispatch)).await?;
+        let chosen: Chosen = self
+            .write(move |rows| {
+                let chosen = flow::dispatch::dispatch(rows, &dispatch)?;
+                rows.tell(chosen.ended.iter().cloned().map(News::Ended));
+                Ok::<_, StoreError>(chosen)
+            })
+            .await?;
         Ok(leases(chosen, lease))
     }
 
@@ -75,7 +86,12 @@ impl Store for SqliteStore {
         lease: Duration,
     ) -> Result<(Vec<(LeaseRef, RecallReason)>, Tick), StoreError> {
         let expires_at = now.after(lease);
-        self.write(move |rows| flow::dispatch::renew(rows, &worker, &leases, now, expires_at)).await
+        self.write(move |rows| {
+            let renewed = flow::dispatch::renew(rows, &worker, &leases, now, expires_at)?;
+            rows.tell(news::of_tick(&renewed.1));
+            Ok(renewed)
+        })
+        .await
     }
 
     async fn settle(
@@ -86,7 +102,12 @@ impl Store for SqliteStore {
         random: u64,
     ) -> Result<Settlement, StoreError> {
         let ended = flow::settle::prepare(settled)?;
-        self.write(move |rows| flow::settle::settle(rows, &lease, ended, now, random)).await
+        self.write(move |rows| {
+            let settlement = flow::settle::settle(rows, &lease, ended, now, random)?;
+            rows.tell(news::of_settlement(&lease.execution, settlement));
+            Ok(settlement)
+        })
+        .await
     }
 
     async fn cancel(
@@ -95,15 +116,30 @@ impl Store for SqliteStore {
         id: ExecutionId,
         now: Timestamp,
     ) -> Result<CancelResult, StoreError> {
-        self.write(move |rows| flow::stop::cancel(rows, &tenant, &id, now)).await
+        self.write(move |rows| {
+            let cancel = flow::stop::cancel(rows, &tenant, &id, now)?;
+            rows.tell(news::of_cancel(&id, &cancel));
+            Ok(cancel)
+        })
+        .await
     }
 
     async fn tick(&self, now: Timestamp, limit: usize) -> Result<Tick, StoreError> {
-        self.write(move |rows| flow::tick::tick(rows, now, limit)).await
+        self.write(move |rows| {
+            let tick = flow::tick::tick(rows, now, limit)?;
+            rows.tell(news::of_tick(&tick));
+            Ok(tick)
+        })
+        .await
     }
 
     async fn recover(&self, dead: WorkerId, now: Timestamp) -> Result<Tick, StoreError> {
-        self.write(move |rows| flow::tick::recover(rows, &dead, now)).await
+        self.write(move |rows| {
+            let tick = flow::tick::recover(rows, &dead, now)?;
+            rows.tell(news::of_tick(&tick));
+            Ok(tick)
+        })
+        .await
     }
 
     async fn forget(
@@ -145,7 +181,11 @@ impl Store for SqliteStore {
     }
 
     async fn set_share(&self, tenant: TenantId, limits: ShareLimits) -> Result<(), StoreError> {
-        self.write(move |rows| flow::set_share(rows, &tenant, limits)).await
+        self.write(move |rows| {
+            rows.tell([News::Runnable]);
+            flow::set_share(rows, &tenant, limits)
+        })
+        .await
     }
 
     async fn share(&self, tenant: TenantId) -> Result<Option<Share>, StoreError> {
@@ -171,7 +211,11 @@ impl Store for SqliteStore {
         schedule: Schedule,
         first_at: Option<Timestamp>,
     ) -> Result<Schedule, StoreError> {
-        self.write(move |rows| flow::fire::put(rows, schedule, first_at)).await
+        self.write(move |rows| {
+            rows.tell([News::Schedules]);
+            flow::fire::put(rows, schedule, first_at)
+        })
+        .await
     }
 
     async fn pause_schedule(
@@ -179,7 +223,11 @@ impl Store for SqliteStore {
         key: ScheduleKey,
         paused: bool,
     ) -> Result<Option<Schedule>, StoreError> {
-        self.write(move |rows| flow::fire::pause(rows, &key, paused)).await
+        self.write(move |rows| {
+            rows.tell([News::Schedules]);
+            flow::fire::pause(rows, &key, paused)
+        })
+        .await
     }
 
     async fn remove_schedule(&self, key: ScheduleKey) -> Result<bool, StoreError> {
@@ -204,6 +252,15 @@ impl Store for SqliteStore {
 
     async fn fire(&self, fire: Fire) -> Result<Option<Fired>, StoreError> {
         let due = Due::prepare(fire)?;
-        self.write(move |rows| flow::fire::fire(rows, due)).await
+        self.write(move |rows| {
+            let fired = flow::fire::fire(rows, due)?;
+            rows.tell(fired.is_some().then_some(News::Runnable));
+            Ok(fired)
+        })
+        .await
+    }
+
+    async fn news(&self) -> Vec<News> {
+        self.db.news().await
     }
 }

@@ -6,6 +6,7 @@ use bulkhead_types::{
 };
 
 use super::super::model::{Schedule, ScheduleKey, TIMELINE_EVENTS_MAX};
+use super::super::news::News;
 use super::super::rows::{Aged, AttemptRow, Payload, Result, Row, Rows, Running};
 use super::columns::{self, SCHEDULE};
 use super::statements as sql;
@@ -19,6 +20,11 @@ pub(super) struct SqliteRows<'a> {
 impl<'a> SqliteRows<'a> {
     pub(super) const fn new(tx: &'a Conn) -> Self {
         Self { tx }
+    }
+
+    /// Tells other servers, with the commit.
+    pub(super) fn tell(&self, news: impl IntoIterator<Item = News>) {
+        news.into_iter().for_each(|news| self.tx.tell(&news));
     }
 
     fn execute(&self, sql: &str, params: Params<'_>) -> Result<usize> {
