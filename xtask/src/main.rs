@@ -1,7 +1,8 @@
-//! Chores of this repository: `cargo xtask build`, `cargo xtask image`, `cargo xtask tidy`.
+//! Chores of this repository: `cargo xtask build`, `cargo xtask image`, `cargo xtask sim`, `cargo xtask tidy`.
 //!
 //! - [`build`] makes what a server needs: the binary and the runtime image.
 //! - [`image`] assembles the runtime image, the read-only root of every compartment.
+//! - [`sim`] runs seeds of the simulator.
 //! - [`tidy`] holds the repository to the rules that no compiler checks; its tests run with all others.
 //!
 //! Invariant: nothing here is part of the product; no other crate depends on it.
@@ -18,6 +19,7 @@
 
 mod build;
 mod image;
+mod sim;
 mod tidy;
 mod workspace;
 
@@ -48,6 +50,13 @@ enum Chore {
         #[arg(long, value_enum, default_value_t = Profile::Release)]
         profile: Profile,
     },
+    /// Run seeds of the simulator (`crates/sim`), or replay one: `cargo xtask sim --help`.
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// What `bulkhead-sim` takes: `--seeds N --from S`, or `--seed S`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Check the rules that no compiler checks.
     Tidy,
 }
@@ -64,12 +73,13 @@ fn main() -> ExitCode {
 
 fn run(chore: &Chore) -> anyhow::Result<()> {
     let workspace = Workspace::find()?;
-    match *chore {
-        Chore::Build { profile } => build::everything(&workspace, profile),
+    match chore {
+        Chore::Build { profile } => build::everything(&workspace, *profile),
         Chore::Image { profile } => {
-            let parts = build::parts(&workspace, profile)?;
+            let parts = build::parts(&workspace, *profile)?;
             image::assemble(&workspace, &parts)
         }
+        Chore::Sim { arguments } => sim::run(&workspace, arguments),
         Chore::Tidy => tidy::check(&workspace),
     }
 }

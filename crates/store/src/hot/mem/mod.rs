@@ -25,6 +25,27 @@ use crate::db::{StoreError, from_json};
 use crate::fence::StaleLease;
 use rows::MemRows;
 
+/// What is kept of executions, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Census {
+    /// Executions.
+    pub executions: usize,
+    /// Their attempts.
+    pub attempts: usize,
+    /// Long inputs and outputs.
+    pub payloads: usize,
+    /// Executions with events of their own.
+    pub timelines: usize,
+    /// Entries of the indexes that live executions are found by.
+    pub indexed: usize,
+    /// Workers that hold leases, or held some.
+    pub workers: usize,
+    /// Idempotency keys.
+    pub keys: usize,
+    /// Checkpoints of executions' own; those that a sync's executions share stay.
+    pub checkpoints: usize,
+}
+
 /// The hot path in memory.
 #[derive(Debug, Default)]
 pub struct MemStore {
@@ -36,6 +57,12 @@ impl MemStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Counts what is kept, for a test that looks for what was left behind.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        self.with(|rows| rows.census())
     }
 
     fn with<T>(&self, step: impl FnOnce(&mut MemRows) -> T) -> T {

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::super::model::{ExecutionFilter, Page, Schedule, ScheduleKey, TIMELINE_EVENTS_MAX};
 use super::super::rows::{Aged, AttemptRow, Payload, Result, Row, Rows, Running};
+use super::Census;
 use crate::checkpoints::Checkpoint;
 
 /// Everything.
@@ -76,6 +77,23 @@ impl MemRows {
             && self.exclusive.get(exclusive) == Some(&row.id)
         {
             self.exclusive.remove(exclusive);
+        }
+    }
+
+    pub(super) fn census(&self) -> Census {
+        let ready: usize = self.ready.values().map(BTreeSet::len).sum();
+        let running: usize = self.running.values().map(BTreeSet::len).sum();
+        let by_time = self.waiting.len() + self.start_by.len();
+        Census {
+            executions: self.executions.len(),
+            attempts: self.attempts.len(),
+            payloads: self.payloads.len(),
+            timelines: self.events.len(),
+            indexed: ready + running + by_time + self.exclusive.len(),
+            workers: self.workers.len(),
+            keys: self.idempotency.len(),
+            // A scope that executions share is a path; that of one is its name.
+            checkpoints: self.checkpoints.keys().filter(|scope| !scope.contains('/')).count(),
         }
     }
 

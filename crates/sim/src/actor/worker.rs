@@ -1,0 +1,306 @@
+//! A worker: takes leases, runs what they name, renews, settles. It does as `bulkhead-worker` does, and now and then
+//! it dies, or stands still for longer than its leases live.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bulkhead_engine::{EngineError, RecallReason, Settled, Settlement};
+use bulkhead_sched::lease::LEASE;
+use bulkhead_store::StoreError;
+use bulkhead_types::{ExecutionId, Fence, Lease, LeaseRef, Outcome, Usage, WorkerId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::functions::Script;
+use crate::check::Violation;
+use crate::network::{Link, NoAnswer};
+use crate::server::Gate;
+use crate::swarm::STILL_MS_MAX;
+use crate::time::Dice;
+use crate::world::World;
+
+/// Tries to hand in one outcome; as the worker's.
+const SETTLE_TRIES_MAX: u32 = 8;
+
+/// How long a dead worker stays away at most, milliseconds.
+const AWAY_MS_MAX: u64 = 20_000;
+
+/// How late the second copy of an outcome is at most, milliseconds: its lease may be long over, and given again.
+const COPY_LATE_MS_MAX: u64 = 60_000;
+
+/// Runs a worker, and another in its place whenever one dies. Without a network in between, it dies with its server,
+/// and the next server starts the next.
+pub(crate) async fn run(world: Arc<World>, link: Link, dice: Dice) {
+    loop {
+        let gate = Arc::new(Gate::new(0, dice.fork()));
+        let id = WorkerId::generate(bulkhead_types::Timestamp::default(), &dice);
+        let worker = Arc::new(Worker {
+            gate: Arc::clone(&gate),
+            link: link.again(),
+            dice: dice.fork(),
+            id,
+            held: Mutex::default(),
+            room: Arc::new(Semaphore::new(world.swarm.slots)),
+            still_until: Mutex::new(Instant::now()),
+            world: Arc::clone(&world),
+        });
+        tokio::select! {
+            biased;
+            () = gate.over() => {}
+            () = worker.work() => {}
+        }
+        world.tell(&format!("{} is dead", worker.short()));
+        if let Some(server) = link.own() {
+            server.gate.kill();
+        }
+        tokio::time::sleep(dice.span(10, AWAY_MS_MAX)).await;
+    }
+}
+
+pub(super) struct Worker {
+    world: Arc<World>,
+    pub(super) link: Link,
+    pub(super) dice: Dice,
+    gate: Arc<Gate>,
+    id: WorkerId,
+    held: Mutex<BTreeMap<(ExecutionId, Fence), Held>>,
+    room: Arc<Semaphore>,
+    still_until: Mutex<Instant>,
+}
+
+struct Held {
+    stop: watch::Sender<Option<RecallReason>>,
+    /// By when it is renewed, or over.
+    until: Instant,
+}
+
+impl Worker {
+    fn short(&self) -> &str {
+        let id = self.id.as_str();
+        &id[id.len() - 4..]
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<(ExecutionId, Fence), Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn work(self: &Arc<Self>) {
+        tokio::join!(self.take_leases(), self.renew(), self.pass_recalls());
+    }
+
+    /// Nothing happens in a worker while it stands still.
+    async fn awake(&self) {
+        loop {
+            let until = *self.still_until.lock().unwrap_or_else(PoisonError::into_inner);
+            if until <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    /// Some of an attempt's time goes by, with what may happen in it.
+    pub(super) async fn step(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+        let faults = self.world.faults();
+        if self.dice.strikes(faults.worker_death) {
+            self.gate.kill();
+            std::future::pending::<()>().await;
+        }
+        let still = self.dice.span(1_000, STILL_MS_MAX);
+        if self.dice.strikes(faults.worker_still) {
+            self.world.tell(&format!("{} stands still for {still:?}", self.short()));
+            let until = Instant::now() + still;
+            *self.still_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        }
+        self.awake().await;
+    }
+
+    async fn take_leases(self: &Arc<Self>) {
+        let mut attempts = JoinSet::new();
+        loop {
+            while let Some(ended) = attempts.try_join_next() {
+                self.note_panic(ended.is_err());
+            }
+            let Ok(first) = Arc::clone(&self.room).acquire_owned().await else { return };
+            let mut room = vec![first];
+            while let Ok(more) = Arc::clone(&self.room).try_acquire_owned() {
+                room.push(more);
+            }
+            let (max, id) = (room.len(), self.id.clone());
+            let asked = |life: Arc<crate::server::Life>| async move {
+                let leases = life.engine.lease(&id, max).await;
+                (life.gate.server, leases)
+            };
+            let answer = self.link.ask(asked).await;
+            self.awake().await;
+            match answer {
+                Ok((_, Ok(leases))) => {
+                    for (lease, permit) in leases.into_iter().zip(room) {
+                        self.begin(lease, permit, &mut attempts);
+                    }
+                }
+                Ok((_, Err(error))) => {
+                    self.note_panic(matches!(error, EngineError::Store(StoreError::Closed)));
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                Err(NoAnswer) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    /// The engine runs some of its work in tasks of its own, and says so when one of them panicked.
+    fn note_panic(&self, panicked: bool) {
+        if panicked {
+            self.world
+                .check(|_| Err(Violation::new("panics", "a task panicked; see above".into())));
+        }
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        lease: Lease,
+        permit: OwnedSemaphorePermit,
+        attempts: &mut JoinSet<()>,
+    ) {
+        let (stop, stopped) = watch::channel(None);
+        let name = (lease.lease.execution.clone(), lease.lease.fence);
+        let held = Held { stop, until: Instant::now() + LEASE };
+        self.held().insert(name.clone(), held);
+        let worker = Arc::clone(self);
+        attempts.spawn(async move {
+            let begun = Instant::now();
+            let outcome = tokio::select! {
+                biased;
+                reason = stop_of(stopped) => match reason {
+                    RecallReason::Cancelled => Some(Outcome::Cancelled),
+                    RecallReason::Lost => None,
+                },
+                outcome = worker.perform(&lease, begun) => Some(outcome),
+            };
+            if let Some(outcome) = outcome {
+                let settled = Settled { usage: worker.usage(begun), ..Settled::new(outcome) };
+                worker.settle(&lease.lease, settled).await;
+            }
+            worker.held().remove(&name);
+            drop(permit);
+        });
+    }
+
+    async fn perform(&self, lease: &Lease, begun: Instant) -> Outcome {
+        let script = Script::of(&lease.input);
+        let Some(script) = script else { return super::functions::at_the_cap() };
+        if script.pages > 0 {
+            return self.sync(lease, &script, begun).await;
+        }
+        self.step(Duration::from_millis(script.ms)).await;
+        script.outcome(lease.attempt)
+    }
+
+    fn usage(&self, begun: Instant) -> Usage {
+        let wall_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Usage { wall_ms, cpu_us: self.dice.between(1, 1_000_000), ..Usage::default() }
+    }
+
+    async fn settle(&self, lease: &LeaseRef, settled: Settled) {
+        let late = self.dice.span(1, COPY_LATE_MS_MAX);
+        if self.dice.strikes(self.world.faults().outcome_twice) {
+            let (link, lease, settled) = (self.link.again(), lease.clone(), settled.clone());
+            let copy = async move {
+                tokio::time::sleep(late).await;
+                let answer = hand_in(&link, &lease, settled).await;
+                drop(answer);
+            };
+            self.world.spawn(copy);
+        }
+        let mut wait = Duration::from_millis(50);
+        for _ in 0..SETTLE_TRIES_MAX {
+            self.awake().await;
+            if let Ok(Ok(_)) = hand_in(&self.link, lease, settled.clone()).await {
+                return;
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    /// Renews what is held, three times in a lease's life; stops what could not be renewed in it.
+    async fn renew(&self) {
+        loop {
+            tokio::time::sleep(LEASE / 3).await;
+            self.awake().await;
+            let named: Vec<LeaseRef> = self
+                .held()
+                .keys()
+                .map(|(execution, fence)| LeaseRef { execution: execution.clone(), fence: *fence })
+                .collect();
+            if named.is_empty() {
+                continue;
+            }
+            let (asked, id, leases) = (Instant::now(), self.id.clone(), named.clone());
+            let renew = |life: Arc<crate::server::Life>| async move {
+                life.engine.renew(&id, &leases).await
+            };
+            let answer = self.link.ask(renew).await;
+            self.awake().await;
+            if let Ok(Ok(recalls)) = answer {
+                for lease in &named {
+                    let name = (lease.execution.clone(), lease.fence);
+                    if let Some(held) = self.held().get_mut(&name) {
+                        held.until = asked + LEASE;
+                    }
+                }
+                recalls.into_iter().for_each(|recall| self.stop(&recall.lease, recall.reason));
+            }
+            let now = Instant::now();
+            for held in self.held().values().filter(|held| held.until <= now) {
+                held.stop.send_replace(Some(RecallReason::Lost));
+            }
+        }
+    }
+
+    async fn pass_recalls(&self) {
+        loop {
+            let id = self.id.clone();
+            let next = |life: Arc<crate::server::Life>| async move {
+                // Asked again now and then, since the server may be another by then.
+                tokio::time::timeout(Duration::from_secs(20), life.engine.recalls(&id)).await
+            };
+            let answer = self.link.ask(next).await;
+            self.awake().await;
+            match answer {
+                Ok(Ok(recall)) => self.stop(&recall.lease, recall.reason),
+                Ok(Err(_)) => {}
+                Err(NoAnswer) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    fn stop(&self, lease: &LeaseRef, reason: RecallReason) {
+        if let Some(held) = self.held().get(&(lease.execution.clone(), lease.fence)) {
+            held.stop.send_replace(Some(reason));
+        }
+    }
+}
+
+/// Why an attempt must stop, once it must.
+async fn stop_of(mut stopped: watch::Receiver<Option<RecallReason>>) -> RecallReason {
+    let reason = stopped.wait_for(Option::is_some).await.ok().and_then(|reason| *reason);
+    match reason {
+        Some(reason) => reason,
+        // The lease is not held any more, and so is the attempt.
+        None => std::future::pending().await,
+    }
+}
+
+fn hand_in(
+    link: &Link,
+    lease: &LeaseRef,
+    settled: Settled,
+) -> impl Future<Output = Result<Result<Settlement, EngineError>, NoAnswer>> {
+    let lease = lease.clone();
+    link.ask(|life| async move { life.engine.settle(&lease, settled).await })
+}

@@ -1,0 +1,449 @@
+//! Stands between an engine and the store: a call takes its time, fails, is done without an answer, or its server
+//! dies before or after it. What is done is shown to the checkers in the same moment: the store commits without
+//! waiting, so the order in which they see commits is the order of the commits.
+
+mod faults;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bulkhead_sched::share::{Share, ShareLimits};
+use bulkhead_store::StoreError;
+use bulkhead_store::checkpoints::{Checkpoint, CheckpointError};
+use bulkhead_store::hot::Store;
+use bulkhead_store::hot::mem::MemStore;
+use bulkhead_store::hot::model::{
+    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Forgotten, Page,
+    RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
+};
+use bulkhead_types::{
+    Attempt, Execution, ExecutionId, LeaseRef, TenantId, TimelineEvent, Timestamp, WorkerId,
+};
+
+use crate::actor::functions::tenant;
+use crate::canary::Canary;
+use crate::check::{Ledger, Violation};
+use crate::server::Gate;
+use crate::world::World;
+
+/// A server's way to the store.
+pub(crate) struct SimStore {
+    world: Arc<World>,
+    gate: Arc<Gate>,
+}
+
+impl std::fmt::Debug for SimStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimStore").finish_non_exhaustive()
+    }
+}
+
+impl SimStore {
+    pub(crate) fn new(world: Arc<World>, gate: Arc<Gate>) -> Self {
+        Self { world, gate }
+    }
+
+    fn inner(&self) -> &MemStore {
+        &self.world.store
+    }
+
+    fn has(&self, canary: Canary) -> bool {
+        self.world.canary == Some(canary)
+    }
+
+    /// Shows the checkers a commit, under a line of the trace.
+    fn show(&self, what: &str, look: impl FnOnce(&mut Ledger) -> Result<(), Violation>) {
+        let at = self.world.start.elapsed();
+        self.world.check(|book| {
+            book.trace.tell(at, &format!("s{} {what}", self.gate.server));
+            look(&mut book.ledger)
+        });
+    }
+
+    fn number(&self, id: &ExecutionId) -> String {
+        self.world.book().ledger.number(id)
+    }
+
+    /// Rows as they are now.
+    async fn rows(&self, ids: impl Iterator<Item = &ExecutionId>) -> Vec<Execution> {
+        let mut rows = Vec::new();
+        for id in ids {
+            rows.extend(self.inner().execution(id.clone()).await.ok().flatten());
+        }
+        rows
+    }
+
+    async fn shares(&self) -> Vec<Share> {
+        let mut shares = Vec::new();
+        for at in 0..self.world.swarm.tenants.len() {
+            shares.extend(self.inner().share(tenant(at)).await.ok().flatten());
+        }
+        shares
+    }
+
+    async fn show_tick(&self, what: &str, tick: &Tick, now: Timestamp) {
+        let lost: Vec<String> =
+            tick.lost.iter().map(|(_, lease)| self.number(&lease.execution)).collect();
+        let ended: Vec<String> = tick.ended.iter().map(|id| self.number(id)).collect();
+        let ids = tick.lost.iter().map(|(_, lease)| &lease.execution).chain(&tick.ended);
+        let (rows, shares) = (self.rows(ids).await, self.shares().await);
+        let quiet = lost.is_empty() && ended.is_empty();
+        let told =
+            if quiet { what.to_owned() } else { format!("{what}: lost {lost:?} ended {ended:?}") };
+        self.show(&told, |ledger| {
+            ledger.fairness.refunded(&shares);
+            ledger.ticked(tick, now, &rows)
+        });
+    }
+
+    /// The lease that is newest now, for canaries.
+    async fn newest(&self, lease: LeaseRef) -> LeaseRef {
+        let row = self.inner().execution(lease.execution.clone()).await.ok().flatten();
+        LeaseRef { fence: row.map_or(lease.fence, |row| row.fence), ..lease }
+    }
+}
+
+#[async_trait]
+impl Store for SimStore {
+    async fn submit(
+        &self,
+        id: ExecutionId,
+        mut submit: Submit,
+        now: Timestamp,
+    ) -> Result<Submitted, SubmitError> {
+        self.before("submit").await?;
+        let asked = submit.clone();
+        if self.has(Canary::SubmitLost) && self.gate.dice.below(50) == 0 {
+            return Ok(Submitted { execution: id, duplicate: false });
+        }
+        if self.has(Canary::KeyForgotten) {
+            submit.idempotency = None;
+        }
+        let done = self.inner().submit(id.clone(), submit, now).await;
+        let shares = self.shares().await;
+        let row = self.rows(done.as_ref().ok().map(|done| &done.execution).into_iter()).await;
+        self.show("submit", |ledger| {
+            ledger.fairness.refunded(&shares);
+            ledger.submitted(&asked, now, &done)?;
+            ledger.rows(&row)
+        });
+        if let Ok(done) = &done {
+            let as_what = if done.duplicate { "as" } else { "new" };
+            let key = asked.idempotency.map(|key| key.key).unwrap_or_default();
+            let number = self.number(&done.execution);
+            let function = asked.function;
+            let (tenant, kind) = (function.tenant, function.kind.as_str());
+            self.world
+                .tell(&format!("  {tenant} {kind} {} {key} {as_what} {number}", function.name));
+        }
+        self.after("submit").await?;
+        done
+    }
+
+    async fn dispatch(&self, dispatch: Dispatch) -> Result<Dispatched, StoreError> {
+        self.before("dispatch").await?;
+        let before = self.shares().await;
+        let mut done = self.inner().dispatch(dispatch.clone()).await?;
+        let after = self.shares().await;
+        let ids = done.leases.iter().map(|lease| &lease.lease.execution).chain(&done.ended);
+        let rows = self.rows(ids).await;
+        if !rows.is_empty() {
+            let given: Vec<String> =
+                done.leases.iter().map(|lease| self.number(&lease.lease.execution)).collect();
+            let worker = dispatch.worker.as_str();
+            let what =
+                format!("dispatch {} to {}: {given:?}", dispatch.max, &worker[worker.len() - 4..]);
+            self.show(&what, |ledger| {
+                ledger.dispatched(&dispatch, &done, &rows)?;
+                let leases: Vec<_> =
+                    done.leases.iter().map(|lease| lease.function.tenant.clone()).collect();
+                let weights = ledger.weights();
+                ledger.fairness.picked(&leases, &before, &after, &weights)
+            });
+        }
+        self.after("dispatch").await?;
+        // Each its own: an answer that was lost is nobody's.
+        done.leases.shrink_to_fit();
+        Ok(done)
+    }
+
+    async fn renew(
+        &self,
+        worker: WorkerId,
+        leases: Vec<LeaseRef>,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<(Vec<(LeaseRef, RecallReason)>, Tick), StoreError> {
+        self.before("renew").await?;
+        let given = if self.has(Canary::LeaseShort) { lease / 2 } else { lease };
+        let done = self.inner().renew(worker.clone(), leases.clone(), now, given).await?;
+        let (recalls, tick) = &done;
+        let ids = tick.lost.iter().map(|(_, lease)| &lease.execution).chain(&tick.ended);
+        let (rows, shares) = (self.rows(ids).await, self.shares().await);
+        let short = &worker.as_str()[worker.as_str().len() - 4..];
+        let what = format!("renew {} of {short}: {} to stop", leases.len(), recalls.len());
+        self.show(&what, |ledger| {
+            ledger.fairness.refunded(&shares);
+            ledger.renewed(&worker, &leases, now.after(lease), recalls)?;
+            ledger.unnamed(tick, &leases, now, &rows)
+        });
+        self.after("renew").await?;
+        Ok(done)
+    }
+
+    async fn settle(
+        &self,
+        lease: LeaseRef,
+        settled: Settled,
+        now: Timestamp,
+        random: u64,
+    ) -> Result<Settlement, StoreError> {
+        self.before("settle").await?;
+        let mut given = (lease.clone(), settled.clone());
+        if self.has(Canary::FenceIgnored) {
+            given.0 = self.newest(given.0).await;
+        }
+        if self.has(Canary::UsageTwice) {
+            given.1.usage.cpu_us *= 2;
+        }
+        let done = self.inner().settle(given.0, given.1, now, random).await?;
+        let rows = self.rows(std::iter::once(&lease.execution)).await;
+        let shares = self.shares().await;
+        let number = self.number(&lease.execution);
+        let told = settled.outcome.as_str();
+        let what = format!("settle {number} fence {} {told} → {}", lease.fence.0, short(done));
+        self.show(&what, |ledger| {
+            ledger.fairness.refunded(&shares);
+            ledger.settled(&lease, &settled, done, &rows)
+        });
+        self.after("settle").await?;
+        Ok(done)
+    }
+
+    async fn cancel(
+        &self,
+        tenant: TenantId,
+        id: ExecutionId,
+        now: Timestamp,
+    ) -> Result<CancelResult, StoreError> {
+        self.before("cancel").await?;
+        let done = self.inner().cancel(tenant, id.clone(), now).await?;
+        let rows = self.rows(std::iter::once(&id)).await;
+        let what = format!("cancel {} → {done:?}", self.number(&id));
+        self.show(&what, |ledger| ledger.cancelled(&id, &done, &rows));
+        self.after("cancel").await?;
+        Ok(done)
+    }
+
+    async fn tick(&self, now: Timestamp, limit: usize) -> Result<Tick, StoreError> {
+        self.before("tick").await?;
+        if self.has(Canary::TimeStands) {
+            return Ok(Tick::default());
+        }
+        let done = self.inner().tick(now, limit).await?;
+        self.show_tick("tick", &done, now).await;
+        self.after("tick").await?;
+        Ok(done)
+    }
+
+    async fn recover(
+        &self,
+        survivor: Option<WorkerId>,
+        now: Timestamp,
+    ) -> Result<Tick, StoreError> {
+        self.before("recover").await?;
+        let done = self.inner().recover(survivor, now).await?;
+        self.world.check(|book| {
+            book.ledger.all_workers_dead();
+            Ok(())
+        });
+        self.show_tick("recover", &done, now).await;
+        self.after("recover").await?;
+        Ok(done)
+    }
+
+    async fn forget(
+        &self,
+        before: Timestamp,
+        cursor: i64,
+        limit: usize,
+    ) -> Result<Forgotten, StoreError> {
+        self.before("forget").await?;
+        if self.has(Canary::NothingForgotten) {
+            return Ok(Forgotten { count: 0, cursor: None });
+        }
+        let done = self.inner().forget(before, cursor, limit).await?;
+        self.show(&format!("forget {}", done.count), |ledger| ledger.forgot(before, done.count));
+        self.after("forget").await?;
+        Ok(done)
+    }
+
+    async fn execution(&self, id: ExecutionId) -> Result<Option<Execution>, StoreError> {
+        self.before("execution").await?;
+        let found = self.inner().execution(id).await?;
+        self.world.check(|book| book.ledger.rows(found.as_slice()));
+        Ok(found)
+    }
+
+    async fn again(&self, tenant: TenantId, id: ExecutionId) -> Result<Option<Submit>, StoreError> {
+        self.before("again").await?;
+        self.inner().again(tenant, id).await
+    }
+
+    async fn executions(
+        &self,
+        tenant: TenantId,
+        filter: ExecutionFilter,
+    ) -> Result<Page, StoreError> {
+        self.before("executions").await?;
+        self.inner().executions(tenant, filter).await
+    }
+
+    async fn attempts(&self, id: ExecutionId) -> Result<Vec<Attempt>, StoreError> {
+        self.before("attempts").await?;
+        self.inner().attempts(id).await
+    }
+
+    async fn timeline(&self, id: ExecutionId) -> Result<Vec<TimelineEvent>, StoreError> {
+        self.before("timeline").await?;
+        self.inner().timeline(id).await
+    }
+
+    async fn append_event(&self, id: ExecutionId, event: TimelineEvent) -> Result<(), StoreError> {
+        self.before("append_event").await?;
+        self.inner().append_event(id, event).await?;
+        self.after("append_event").await
+    }
+
+    async fn set_share(&self, tenant: TenantId, limits: ShareLimits) -> Result<(), StoreError> {
+        self.before("set_share").await?;
+        let mut given = limits;
+        if self.has(Canary::LimitRaised) {
+            given.running_max = given.running_max.saturating_add(1);
+        }
+        if self.has(Canary::Unfair) && tenant.as_str() == "t0" {
+            given.weight *= 100;
+        }
+        self.inner().set_share(tenant.clone(), given).await?;
+        let shares = self.shares().await;
+        self.show(&format!("set_share {tenant} {limits:?}"), |ledger| {
+            ledger.fairness.refunded(&shares);
+            ledger.limited(tenant, limits);
+            Ok(())
+        });
+        self.after("set_share").await
+    }
+
+    async fn share(&self, tenant: TenantId) -> Result<Option<Share>, StoreError> {
+        self.before("share").await?;
+        self.inner().share(tenant).await
+    }
+
+    async fn checkpoint(&self, scope: String) -> Result<Option<Checkpoint>, StoreError> {
+        self.before("checkpoint").await?;
+        self.inner().checkpoint(scope).await
+    }
+
+    async fn save_checkpoint(
+        &self,
+        lease: LeaseRef,
+        expected: u64,
+        body: Option<String>,
+        now: Timestamp,
+    ) -> Result<u64, CheckpointError> {
+        self.before("save_checkpoint").await?;
+        let mut given = lease.clone();
+        if self.has(Canary::CheckpointUnfenced) {
+            given = self.newest(given).await;
+        }
+        let done = self.inner().save_checkpoint(given, expected, body.clone(), now).await;
+        let number = self.number(&lease.execution);
+        let told = done.as_ref().map_err(CheckpointError::code);
+        let fence = lease.fence.0;
+        let what = format!("save {number} fence {fence} {body:?} at {expected} → {told:?}");
+        self.show(&what, |ledger| ledger.saved(&lease, expected, body.as_deref(), &done));
+        self.after("save_checkpoint").await?;
+        done
+    }
+
+    async fn put_schedule(
+        &self,
+        schedule: Schedule,
+        first_at: Option<Timestamp>,
+    ) -> Result<Schedule, StoreError> {
+        self.before("put_schedule").await?;
+        let done = self.inner().put_schedule(schedule, first_at).await?;
+        self.show("put_schedule", |_| Ok(()));
+        self.after("put_schedule").await?;
+        Ok(done)
+    }
+
+    async fn pause_schedule(
+        &self,
+        key: ScheduleKey,
+        paused: bool,
+    ) -> Result<Option<Schedule>, StoreError> {
+        self.before("pause_schedule").await?;
+        let done = self.inner().pause_schedule(key, paused).await?;
+        self.show(&format!("pause_schedule {paused}"), |_| Ok(()));
+        self.after("pause_schedule").await?;
+        Ok(done)
+    }
+
+    async fn remove_schedule(&self, key: ScheduleKey) -> Result<bool, StoreError> {
+        self.before("remove_schedule").await?;
+        let done = self.inner().remove_schedule(key).await?;
+        self.show("remove_schedule", |_| Ok(()));
+        self.after("remove_schedule").await?;
+        Ok(done)
+    }
+
+    async fn schedules(&self, tenant: TenantId) -> Result<Vec<Schedule>, StoreError> {
+        self.before("schedules").await?;
+        self.inner().schedules(tenant).await
+    }
+
+    async fn schedule(&self, key: ScheduleKey) -> Result<Option<Schedule>, StoreError> {
+        self.before("schedule").await?;
+        self.inner().schedule(key).await
+    }
+
+    async fn due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<(Vec<Schedule>, Option<Timestamp>), StoreError> {
+        self.before("due").await?;
+        self.inner().due(now, limit).await
+    }
+
+    async fn fire(&self, mut fire: Fire) -> Result<Option<Fired>, StoreError> {
+        self.before("fire").await?;
+        let asked = fire.clone();
+        if self.has(Canary::ScheduleStuck) {
+            fire.next_at = fire.next_at.after(Duration::from_secs(365 * 24 * 60 * 60));
+        }
+        let paused = self.inner().schedule(fire.key.clone()).await?.is_none_or(|s| s.paused);
+        let done = self.inner().fire(fire).await?;
+        let id = match &done {
+            Some(Fired::Submitted(done)) => Some(&done.execution),
+            _ => None,
+        };
+        let (rows, shares) = (self.rows(id.into_iter()).await, self.shares().await);
+        self.show(&format!("fire {} → {done:?}", asked.key.function.name), |ledger| {
+            ledger.fairness.refunded(&shares);
+            ledger.fired(&asked, paused, done.as_ref())?;
+            ledger.rows(&rows)
+        });
+        self.after("fire").await?;
+        Ok(done)
+    }
+}
+
+fn short(settlement: Settlement) -> String {
+    match settlement {
+        Settlement::Stale => "stale".to_owned(),
+        Settlement::Accepted { state, .. } => state.as_str().to_owned(),
+    }
+}
