@@ -49,11 +49,6 @@ impl Link {
         }
     }
 
-    /// The server's life, when who asks is in its process: it dies with it.
-    pub(crate) fn own(&self) -> Option<Arc<Life>> {
-        if self.far { None } else { self.life() }
-    }
-
     fn life(&self) -> Option<Arc<Life>> {
         self.world.servers[self.server.load(Ordering::Relaxed)].life()
     }

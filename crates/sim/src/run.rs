@@ -14,7 +14,7 @@ use crate::actor::worker;
 use crate::check::{Counts, INTERVAL_MAX, Violation, left};
 use crate::network::Link;
 use crate::server::RETENTION;
-use crate::swarm::{KEY_TTL_MAX, Shape, Swarm};
+use crate::swarm::{KEY_TTL_MAX, Swarm};
 use crate::time::Dice;
 use crate::trace::Trace;
 use crate::world::World;
@@ -60,6 +60,8 @@ pub fn run(seed: u64, canary: Option<Canary>, aloud: bool) -> Report {
             () = world.broken() => {}
             () = whole(&world, &dice) => {}
         };
+        // A life has the world, and the world its servers' lives.
+        world.servers.iter().for_each(|server| server.forget_life());
         let book = world.book();
         Report {
             seed,
@@ -79,11 +81,9 @@ async fn whole(world: &Arc<World>, dice: &Dice) {
     for server in &world.servers {
         actors.spawn(Arc::clone(server).run(Arc::clone(world), dice.fork()));
     }
-    if world.swarm.shape == Shape::Cluster {
-        for _ in 0..world.swarm.workers {
-            let link = Link::far(world, dice.fork());
-            actors.spawn(worker::run(Arc::clone(world), link, dice.fork()));
-        }
+    for _ in 0..world.swarm.workers {
+        let link = Link::far(world, dice.fork());
+        actors.spawn(worker::run(Arc::clone(world), link, dice.fork()));
     }
     let acts = async {
         storm(world, dice).await;

@@ -1,11 +1,11 @@
 //! A server that lives, dies at any store call, and comes back over the same store.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bulkhead_engine::{Engine, EngineOptions};
-use bulkhead_types::Clock;
+use bulkhead_types::{Clock, WorkerId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::actor::functions::Deployed;
 use crate::actor::worker;
 use crate::network::Link;
 use crate::store::SimStore;
-use crate::swarm::{BACK_MS_MAX, FORWARD_MS_MAX, Shape};
+use crate::swarm::{BACK_MS_MAX, FORWARD_MS_MAX};
 use crate::time::{Dice, SimClock};
 use crate::world::World;
 
@@ -32,6 +32,8 @@ pub(crate) struct Server {
     pub(crate) name: usize,
     pub(crate) clock: Arc<SimClock>,
     life: Mutex<Option<Arc<Life>>>,
+    /// Its own worker's name, in a file that survives it.
+    worker: Mutex<Option<WorkerId>>,
 }
 
 /// One life of a server, from start to death.
@@ -80,12 +82,22 @@ impl Gate {
 
 impl Server {
     pub(crate) fn new(name: usize, start: Instant) -> Self {
-        Self { name, clock: Arc::new(SimClock::new(start)), life: Mutex::new(None) }
+        Self {
+            name,
+            clock: Arc::new(SimClock::new(start)),
+            life: Mutex::default(),
+            worker: Mutex::default(),
+        }
     }
 
     /// The life that answers calls now, if there is one.
     pub(crate) fn life(&self) -> Option<Arc<Life>> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The run is over.
+    pub(crate) fn forget_life(&self) {
+        self.set_life(None);
     }
 
     fn set_life(&self, life: Option<Arc<Life>>) {
@@ -123,20 +135,39 @@ impl Server {
         Arc::new(Life { engine, store, gate, clock: Arc::clone(&self.clock) })
     }
 
-    /// As `bulkhead serve` does: takes back what a dead server held, then answers and works.
+    /// As `bulkhead serve` does: takes back what its own worker held before it died, then answers and works.
     async fn serve(&self, world: &Arc<World>, life: &Arc<Life>, dice: &Dice) {
-        let alone = world.swarm.shape == Shape::Embedded;
-        while alone && life.engine.recover(None).await.is_err() {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+        let id = WorkerId::generate(self.clock.now(), dice);
+        if world.swarm.own_workers {
+            self.take_back(life).await;
+            *self.lock_worker() = Some(id.clone());
         }
         self.set_life(Some(Arc::clone(life)));
         let background = life.engine.run_background(Arc::new(Deployed), std::future::pending());
-        if alone {
+        if world.swarm.own_workers {
             let link = Link::within(world, self.name, dice.fork());
-            tokio::join!(background, worker::run(Arc::clone(world), link, dice.fork()));
+            tokio::select! {
+                biased;
+                // They are one process.
+                () = worker::live(world, link, id, dice.fork()) => life.gate.kill(),
+                () = background => {}
+            }
         } else {
             background.await;
         }
+    }
+
+    async fn take_back(&self, life: &Life) {
+        let dead = self.lock_worker().clone();
+        if let Some(dead) = dead {
+            while life.engine.recover(&dead).await.is_err() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+
+    fn lock_worker(&self) -> MutexGuard<'_, Option<WorkerId>> {
+        self.worker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn set_clock(&self, world: &Arc<World>, dice: &Dice) {

@@ -9,10 +9,10 @@ use crate::time::Dice;
 /// One run.
 #[derive(Debug, Clone)]
 pub(crate) struct Swarm {
-    pub(crate) shape: Shape,
-    /// 1 when embedded.
     pub(crate) servers: usize,
-    /// Of each server when embedded, else of all together.
+    /// Whether each server has a worker in its own process: they die together, and a server that starts knows that.
+    pub(crate) own_workers: bool,
+    /// On machines of their own, over a network.
     pub(crate) workers: usize,
     /// Attempts that one worker runs at the same time.
     pub(crate) slots: usize,
@@ -22,15 +22,6 @@ pub(crate) struct Swarm {
     /// How long a worker's question for work waits.
     pub(crate) lease_wait: Duration,
     pub(crate) faults: Faults,
-}
-
-/// What runs where.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// One server with its workers in its own process: they die together, and the next server knows that.
-    Embedded,
-    /// Servers with one store, and workers that reach them over a network.
-    Cluster,
 }
 
 /// What one tenant does.
@@ -108,19 +99,18 @@ pub(crate) const CALM: Faults = Faults {
 
 impl Swarm {
     pub(crate) fn draw(dice: &Dice) -> Self {
-        let shape = *dice.one_of(&[Shape::Embedded, Shape::Cluster]);
-        let (servers, workers) = match shape {
-            Shape::Embedded => (1, 1),
-            Shape::Cluster => (dice.below(3) + 1, dice.below(5) + 1),
-        };
+        // Alone as often as not: that is how most run.
+        let servers = *dice.one_of(&[1, 1, 2, 3]);
+        let own_workers = dice.below(3) > 0;
+        let workers = if own_workers { *dice.one_of(&[0, 0, 1, 3]) } else { dice.below(5) + 1 };
         let slots = *dice.one_of(&[1, 2, 4, 8, 30]);
         let crowd = dice.below(6) + 1;
         // One run in four is about fairness alone: a crowd that all do the same.
         let even = dice.below(4) == 0;
         let tenants = (0..crowd).map(|_| TenantPlan::draw(dice, even)).collect();
         Self {
-            shape,
             servers,
+            own_workers,
             workers,
             slots,
             tenants,

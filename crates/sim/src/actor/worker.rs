@@ -9,7 +9,7 @@ use std::time::Duration;
 use bulkhead_engine::{EngineError, RecallReason, Settled, Settlement};
 use bulkhead_sched::lease::LEASE;
 use bulkhead_store::StoreError;
-use bulkhead_types::{ExecutionId, Fence, Lease, LeaseRef, Outcome, Usage, WorkerId};
+use bulkhead_types::{ExecutionId, Fence, Lease, LeaseRef, Outcome, Timestamp, Usage, WorkerId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -31,33 +31,34 @@ const AWAY_MS_MAX: u64 = 20_000;
 /// How late the second copy of an outcome is at most, milliseconds: its lease may be long over, and given again.
 const COPY_LATE_MS_MAX: u64 = 60_000;
 
-/// Runs a worker, and another in its place whenever one dies. Without a network in between, it dies with its server,
-/// and the next server starts the next.
+/// Runs a worker of its own machine, and another in its place whenever one dies.
 pub(crate) async fn run(world: Arc<World>, link: Link, dice: Dice) {
     loop {
-        let gate = Arc::new(Gate::new(0, dice.fork()));
-        let id = WorkerId::generate(bulkhead_types::Timestamp::default(), &dice);
-        let worker = Arc::new(Worker {
-            gate: Arc::clone(&gate),
-            link: link.again(),
-            dice: dice.fork(),
-            id,
-            held: Mutex::default(),
-            room: Arc::new(Semaphore::new(world.swarm.slots)),
-            still_until: Mutex::new(Instant::now()),
-            world: Arc::clone(&world),
-        });
-        tokio::select! {
-            biased;
-            () = gate.over() => {}
-            () = worker.work() => {}
-        }
-        world.tell(&format!("{} is dead", worker.short()));
-        if let Some(server) = link.own() {
-            server.gate.kill();
-        }
+        let id = WorkerId::generate(Timestamp::default(), &dice);
+        live(&world, link.again(), id, dice.fork()).await;
         tokio::time::sleep(dice.span(10, AWAY_MS_MAX)).await;
     }
+}
+
+/// Runs a worker until it dies.
+pub(crate) async fn live(world: &Arc<World>, link: Link, id: WorkerId, dice: Dice) {
+    let gate = Arc::new(Gate::new(0, dice.fork()));
+    let worker = Arc::new(Worker {
+        gate: Arc::clone(&gate),
+        link,
+        dice,
+        id,
+        held: Mutex::default(),
+        room: Arc::new(Semaphore::new(world.swarm.slots)),
+        still_until: Mutex::new(Instant::now()),
+        world: Arc::clone(world),
+    });
+    tokio::select! {
+        biased;
+        () = gate.over() => {}
+        () = worker.work() => {}
+    }
+    world.tell(&format!("{} is dead", worker.short()));
 }
 
 pub(super) struct Worker {

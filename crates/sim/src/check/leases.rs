@@ -80,11 +80,12 @@ impl Ledger {
         *kept = until.max(*kept);
     }
 
-    pub(crate) fn all_workers_dead(&mut self) {
-        self.all_dead = true;
+    /// A server has said that its own worker, of before it died, is dead.
+    pub(crate) fn worker_is_dead(&mut self, worker: &WorkerId) {
+        self.workers.remove(worker);
     }
 
-    /// Time went by, or all workers were declared dead.
+    /// Time went by, or a worker was declared dead.
     pub(crate) fn ticked(
         &mut self,
         tick: &Tick,
@@ -94,16 +95,13 @@ impl Ledger {
         for (worker, lease) in &tick.lost {
             let until = self.workers.get(worker).copied().unwrap_or_default();
             demand!(
-                self.all_dead || lease::worker_is_dead(until, now),
+                lease::worker_is_dead(until, now),
                 "leases",
                 "{} was taken from a worker whose leases live for another {:?}",
                 self.number(&lease.execution),
                 until.since(now)
             );
             self.lose(worker, lease)?;
-        }
-        if std::mem::take(&mut self.all_dead) {
-            self.workers.clear();
         }
         // What ran out by one server's clock is over, whatever the others' say.
         self.workers.retain(|_, until| *until > now);

@@ -25,8 +25,6 @@ pub(crate) struct Ledger {
     pub(super) limits: BTreeMap<TenantId, ShareLimits>,
     /// The page that each checkpoint names, and who saved it.
     pub(super) pages: BTreeMap<String, u64>,
-    /// A server that is alone has just said that all workers are dead.
-    pub(super) all_dead: bool,
     pub(crate) fairness: Fairness,
     pub(crate) counts: Counts,
 }

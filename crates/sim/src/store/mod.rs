@@ -247,15 +247,11 @@ impl Store for SimStore {
         Ok(done)
     }
 
-    async fn recover(
-        &self,
-        survivor: Option<WorkerId>,
-        now: Timestamp,
-    ) -> Result<Tick, StoreError> {
+    async fn recover(&self, dead: WorkerId, now: Timestamp) -> Result<Tick, StoreError> {
         self.before("recover").await?;
-        let done = self.inner().recover(survivor, now).await?;
+        let done = self.inner().recover(dead.clone(), now).await?;
         self.world.check(|book| {
-            book.ledger.all_workers_dead();
+            book.ledger.worker_is_dead(&dead);
             Ok(())
         });
         self.show_tick("recover", &done, now).await;
