@@ -50,6 +50,8 @@ pub(crate) struct Sandbox {
     /// CPU time it may use, microseconds.
     pub(crate) cpu_us_max: Option<u64>,
     pub(crate) before: Counters,
+    /// Its first result has been passed on.
+    pub(crate) answers: bool,
     /// Seen full when last looked at.
     pub(crate) scratch_full: bool,
     /// What ended it, if the guest or the worker did.
@@ -99,6 +101,7 @@ impl Sandbox {
             credit: i64::from(SANDBOX_WINDOW_BYTES),
             cpu_us_max: None,
             before,
+            answers: false,
             scratch_full: false,
             cause: None,
             dead: None,

@@ -68,6 +68,9 @@ kinds! {
     Output = 7, from_sandbox false, bytes PAYLOAD_BYTES_MAX;
     /// Sandbox → worker: the handler's first line is about to run; empty.
     Started = 8, from_sandbox true, bytes 0;
+    /// Worker → sandbox, while it is parked: go through what a start touches, so that the pages it writes to are its
+    /// own by then; empty.
+    Rehearse = 9, from_sandbox false, bytes 0;
     /// Sandbox → worker: connect to a host, on a new channel ([`crate::OpenRequest`]).
     Open = 16, from_sandbox true, bytes 4096;
     /// Worker → sandbox: connected ([`crate::Opened`]).

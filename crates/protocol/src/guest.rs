@@ -110,6 +110,14 @@ pub enum FromGuest {
         /// From the request until ready, microseconds.
         fork_us: u64,
     },
+    /// What a sandbox has used up to its `Result`, which comes next. An attempt that answered is settled by it: nobody
+    /// waits until the sandbox is gone.
+    SandboxAnswers {
+        /// Which.
+        sandbox: u32,
+        /// What it used so far.
+        usage: SlotUsage,
+    },
     /// Everything of the sandbox is dead, its scratch wiped, its slot free. The last word about it.
     SandboxGone {
         /// Which.

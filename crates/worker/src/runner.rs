@@ -62,7 +62,7 @@ pub struct Measured {
     pub settled: Settled,
     /// Until the sandbox was in hand, microseconds.
     pub sandbox_us: u64,
-    /// Until everything of it was gone, microseconds.
+    /// Until its outcome was known, microseconds.
     pub total_us: u64,
 }
 

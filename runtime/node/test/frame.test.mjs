@@ -44,7 +44,7 @@ test('kinds have the numbers and limits of the page', () => {
   const mib = 1 << 20;
   const page = {
     Start: [1, 8 * mib], Result: [2, 8 * mib], Call: [3, 8 * mib], Reply: [4, 64 * mib], Log: [5, mib],
-    Signal: [6, 4096], Output: [7, 65536], Started: [8, 0], Open: [16, 4096], Opened: [17, 4096],
+    Signal: [6, 4096], Output: [7, 65536], Started: [8, 0], Rehearse: [9, 0], Open: [16, 4096], Opened: [17, 4096],
     Refused: [18, 4096], Data: [19, 65536], End: [20, 0], Reset: [21, 0], Window: [22, 4],
     ToGuest: [64, mib], FromGuest: [65, mib],
   };

@@ -180,33 +180,50 @@ impl Guest {
             }
             let bytes = HEADER_BYTES + frame.payload.len();
             sandbox.credit -= i64::try_from(bytes).unwrap_or(i64::MAX);
+            if frame.kind == Kind::Result && !std::mem::replace(&mut sandbox.answers, true) {
+                self.before_result(number);
+            }
             self.relay(number, frame);
         }
     }
 
+    /// An attempt ends with its result: what the sandbox wrote and used before comes before.
+    fn before_result(&mut self, number: u32) {
+        while self.relay_output(number) == Some(OUTPUT_BYTES) {}
+        let Some(sandbox) = self.sandboxes.get(&number) else { return };
+        let mut usage = self.slots.config(sandbox.slot).usage(sandbox.before);
+        usage.cpu_us = sandbox.pid.map_or(0, sys::cpu_us_of);
+        usage.scratch_full |= sandbox.scratch_full;
+        self.tell(&FromGuest::SandboxAnswers { sandbox: number, usage });
+    }
+
     /// Standard output and error: passed on as they are, and charged like frames.
     fn on_output(&mut self, number: u32) -> io::Result<()> {
-        let backlog = self.backlog;
+        if self.relay_output(number) != Some(0) {
+            return Ok(());
+        }
         let Some(sandbox) = self.sandboxes.get_mut(&number) else { return Ok(()) };
-        let Some(output) = &sandbox.output else { return Ok(()) };
+        sandbox.output.take().map_or(Ok(()), |output| Ok(epoll::delete(&self.epoll, &output)?))
+    }
+
+    /// Passes on what waits in the pipe, up to [`OUTPUT_BYTES`]; says how much that was, 0 at the end of the pipe.
+    fn relay_output(&mut self, number: u32) -> Option<usize> {
+        let backlog = self.backlog;
+        let sandbox = self.sandboxes.get_mut(&number)?;
+        let output = sandbox.output.as_ref()?;
         let mut buffer = [0_u8; OUTPUT_BYTES];
         let count = match rustix::io::read(output, &mut buffer) {
             Ok(count) => count,
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
+            Err(Errno::AGAIN | Errno::INTR) => return None,
             Err(_) => 0,
         };
-        if count == 0 {
-            epoll::delete(&self.epoll, output)?;
-            sandbox.output = None;
-            return Ok(());
-        }
         // A sandbox that floods its output beyond its credit loses what does not fit: it is text for people, and
         // the log has its limit anyway.
-        if sandbox.credit > 0 && !backlog {
+        if count > 0 && sandbox.credit > 0 && !backlog {
             sandbox.credit -= i64::try_from(HEADER_BYTES + count).unwrap_or(0);
             self.relay(number, Frame::new(number, 0, Kind::Output, buffer[..count].to_vec()));
         }
-        Ok(())
+        Some(count)
     }
 
     fn on_death(&mut self, number: u32) -> io::Result<()> {

@@ -127,9 +127,9 @@ impl Guest {
         let (inbox, received) = mpsc::channel(INBOX_FRAMES_MAX);
         let credit = Arc::new(Semaphore::new(SANDBOX_WINDOW_BYTES as usize));
         let usage: Arc<Mutex<SlotUsage>> = Arc::default();
-        let sender = FakeSender::new(sandbox, out.clone(), Arc::clone(&credit));
+        let sender = FakeSender::new(sandbox, out.clone(), Arc::clone(&credit), Arc::clone(&usage));
         let spec = Arc::clone(&self.spec);
-        let fake = FakeSandbox::new(sender, received, Arc::clone(&usage), spec);
+        let fake = FakeSandbox::new(sender, received, spec);
         let slot = Slot { inbox, credit, usage, task: None };
         lock(&self.sandboxes).insert(sandbox, slot);
         let life = Life {
@@ -205,7 +205,7 @@ fn gone(sandbox: u32, gone: SandboxGone, usage: SlotUsage) -> FromGuest {
     FromGuest::SandboxGone { sandbox, gone, usage }
 }
 
-async fn say(out: &mpsc::Sender<Frame>, message: &FromGuest) {
+pub(super) async fn say(out: &mpsc::Sender<Frame>, message: &FromGuest) {
     let json = serde_json::to_vec(message).unwrap_or_default();
     for frame in fragments(GUEST, CONTROL, Kind::FromGuest, &json) {
         out.send(frame).await.ok();

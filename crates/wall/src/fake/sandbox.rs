@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bulkhead_protocol::{
-    Assembler, CONTROL, Call, CallError, Frame, HEADER_BYTES, Kind, LogLine, OpenRequest, Reply,
-    ResultError, SandboxResult, SignalKind, SlotUsage, Start, fragments,
+    Assembler, CONTROL, Call, CallError, Frame, FromGuest, HEADER_BYTES, Kind, LogLine,
+    OpenRequest, Reply, ResultError, SandboxResult, SignalKind, SlotUsage, Start, fragments,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -19,11 +19,17 @@ pub struct FakeSender {
     number: u32,
     out: mpsc::Sender<Frame>,
     credit: Arc<Semaphore>,
+    usage: Arc<Mutex<SlotUsage>>,
 }
 
 impl FakeSender {
-    pub(super) fn new(number: u32, out: mpsc::Sender<Frame>, credit: Arc<Semaphore>) -> Self {
-        Self { number, out, credit }
+    pub(super) fn new(
+        number: u32,
+        out: mpsc::Sender<Frame>,
+        credit: Arc<Semaphore>,
+        usage: Arc<Mutex<SlotUsage>>,
+    ) -> Self {
+        Self { number, out, credit, usage }
     }
 
     /// Sends a message, in fragments if it must be, as fast as the worker grants credit.
@@ -49,8 +55,11 @@ impl FakeSender {
         self.send(CONTROL, kind, &json).await;
     }
 
-    /// Sends a result.
+    /// Sends a result, behind the guest's word about what was used.
     pub async fn result(&self, result: &SandboxResult) {
+        let usage = *self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = FromGuest::SandboxAnswers { sandbox: self.number, usage };
+        super::guest::say(&self.out, &answers).await;
         self.send_json(Kind::Result, result).await;
     }
 }
@@ -64,7 +73,6 @@ pub struct FakeSandbox {
     /// Messages that came while another kind was waited for.
     aside: VecDeque<(u32, Kind, Vec<u8>)>,
     calls: u64,
-    usage: Arc<Mutex<SlotUsage>>,
     spec: Arc<CompartmentSpec>,
 }
 
@@ -72,11 +80,10 @@ impl FakeSandbox {
     pub(super) fn new(
         sender: FakeSender,
         inbox: mpsc::Receiver<Frame>,
-        usage: Arc<Mutex<SlotUsage>>,
         spec: Arc<CompartmentSpec>,
     ) -> Self {
         let (assembler, aside) = (Assembler::default(), VecDeque::new());
-        Self { sender, inbox, assembler, aside, calls: 0, usage, spec }
+        Self { sender, inbox, assembler, aside, calls: 0, spec }
     }
 
     /// The number that the worker gave it.
@@ -99,7 +106,7 @@ impl FakeSandbox {
 
     /// What the guest will report as used.
     pub fn uses(&self, usage: SlotUsage) {
-        *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = usage;
+        *self.sender.usage.lock().unwrap_or_else(PoisonError::into_inner) = usage;
     }
 
     /// The next whole message from the worker; `None` when the compartment is gone.
@@ -113,6 +120,10 @@ impl FakeSandbox {
     async fn receive(&mut self) -> Option<(u32, Kind, Vec<u8>)> {
         loop {
             let frame = self.inbox.recv().await?;
+            // A script has no pages to warm.
+            if frame.kind == Kind::Rehearse {
+                continue;
+            }
             if let Ok(Some(message)) = self.assembler.push(frame) {
                 return Some(message);
             }

@@ -80,8 +80,8 @@ pub(crate) struct Ending {
     pub(crate) why: Option<Why>,
     /// Whether the sandbox was told, before it answered, that the execution is cancelled.
     pub(crate) cancelled: bool,
-    /// How it was gone.
-    pub(crate) gone: Gone,
+    /// How it was gone; `None` when its answer settles the attempt and nobody waited for that.
+    pub(crate) gone: Option<Gone>,
     /// What the guest measured.
     pub(crate) usage: SlotUsage,
     /// Whether V8 said that its heap is full.
@@ -103,9 +103,18 @@ pub(crate) fn outcome(ending: Ending, limits: &Limits) -> Outcome {
     }
 }
 
+impl Answer {
+    /// Whether the outcome follows from the answer alone. Why a handler failed may be for guest and kernel to say,
+    /// once the sandbox is gone.
+    pub(crate) fn settles(&self) -> bool {
+        use SandboxResult::{Completed, Interrupted};
+        matches!(self, Self::Said(Completed { .. } | Interrupted))
+    }
+}
+
 /// A limit that guest or kernel noted, whatever the sandbox said about it.
 fn limit_hit(ending: &Ending) -> Option<LimitKind> {
-    let Gone::Guest(gone) = &ending.gone else { return None };
+    let Some(Gone::Guest(gone)) = &ending.gone else { return None };
     let heap = ending.heap_exhausted
         && match gone {
             SandboxGone::Signalled { signal } => HEAP_SIGNALS.contains(signal),
@@ -179,22 +188,22 @@ fn ended(ending: Ending, limit: Option<LimitKind>, limits: &Limits) -> Outcome {
     }
     let crashed = |code: &str, message: String| Outcome::Crashed(ErrorInfo::new(code, message));
     match ending.gone {
-        Gone::Broken(broken) => {
+        Some(Gone::Broken(broken)) => {
             crashed("compartment_broken", format!("The function's compartment broke: {broken}"))
         }
-        Gone::Guest(SandboxGone::NotStarted { error }) => {
+        Some(Gone::Guest(SandboxGone::NotStarted { error })) => {
             take_failed(TakeError::Unavailable { stage: error.stage, message: error.message })
         }
-        Gone::Guest(SandboxGone::ProtocolViolation { error }) => violation(&error),
-        Gone::Guest(SandboxGone::Signalled { signal }) => crashed(
+        Some(Gone::Guest(SandboxGone::ProtocolViolation { error })) => violation(&error),
+        Some(Gone::Guest(SandboxGone::Signalled { signal })) => crashed(
             "sandbox_crashed",
             format!("The function's process was ended by signal {signal} before it had a result"),
         ),
-        Gone::Guest(SandboxGone::Exited { status }) => crashed(
+        Some(Gone::Guest(SandboxGone::Exited { status })) => crashed(
             "no_result",
             format!("The function's process exited with status {status} before it had a result"),
         ),
-        Gone::Guest(_) => crashed(
+        Some(Gone::Guest(_)) | None => crashed(
             "sandbox_crashed",
             "The function's process was ended before it had a result".to_owned(),
         ),

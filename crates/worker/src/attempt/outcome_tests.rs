@@ -15,7 +15,7 @@ fn nothing(gone: SandboxGone) -> Ending {
         answer: None,
         why: None,
         cancelled: false,
-        gone: Gone::Guest(gone),
+        gone: Some(Gone::Guest(gone)),
         usage: SlotUsage::default(),
         heap_exhausted: false,
     }
@@ -66,7 +66,7 @@ fn cancelled(ending: Ending) -> Ending {
 }
 
 fn by(gone: SandboxGone, ending: Ending) -> Ending {
-    Ending { gone: Gone::Guest(gone), ..ending }
+    Ending { gone: Some(Gone::Guest(gone)), ..ending }
 }
 
 fn told(outcome: &Outcome) -> String {
@@ -191,7 +191,10 @@ fn ends_without_a_result() {
             nothing(SandboxGone::ProtocolViolation { error: "x".into() }),
         ),
         ("violation, seen here", stopped(Why::Violation("x".into()))),
-        ("compartment broken", Ending { gone: Gone::Broken(Broken::HungUp), ..nothing(left()) }),
+        (
+            "compartment broken",
+            Ending { gone: Some(Gone::Broken(Broken::HungUp)), ..nothing(left()) },
+        ),
         ("not started", nothing(SandboxGone::NotStarted { error: guest })),
         ("cancelled", cancelled(stopped(Why::Cancelled))),
         ("lost", stopped(Why::Lost)),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bulkhead_protocol::{
-    Assembler, CONTROL, Frame, FrameError, Kind, SandboxResult, SignalKind, Start,
+    Assembler, CONTROL, Frame, FrameError, Kind, SandboxResult, SignalKind, SlotUsage, Start,
 };
 use bulkhead_types::{FunctionKind, Lease, Limits, TimelineEvent, Timestamp, Trigger};
 use futures_util::StreamExt;
@@ -24,7 +24,7 @@ use super::connection::Ended;
 use super::connections::Connections;
 use super::logs::Logs;
 use super::outcome::{Answer, Ending, Why};
-use crate::mux::{Event, Outgoing};
+use crate::mux::{Event, Gone, Outgoing};
 use crate::pool::Taken;
 use crate::runner::{Inner, Stop};
 use crate::source::{Host, Prepared};
@@ -57,11 +57,11 @@ pub(super) struct Served {
     /// When `Started` came, by the monotonic clock.
     pub(super) started_us: Option<u64>,
     pub(super) started_at: Option<Timestamp>,
-    /// From `Start` to gone.
+    /// From `Start` to the end: the answer, or gone.
     pub(super) wall_ms: u64,
 }
 
-/// Serves a sandbox to its end.
+/// Serves a sandbox to its end, or to an answer that settles the attempt: then it leaves behind the caller's back.
 pub(super) async fn serve(
     inner: &Arc<Inner>,
     lease: &Lease,
@@ -75,7 +75,52 @@ pub(super) async fn serve(
     let ending = serving.run(stop).await;
     let wall_ms = inner.parts.monotonic.micros().saturating_sub(begun_us) / 1_000;
     serving.finish().await;
-    Served { ending, started_us: serving.started_us, started_at: serving.started_at, wall_ms }
+    let (started_us, started_at) = (serving.started_us, serving.started_at);
+    if ending.gone.is_none() || serving.late_answers > 0 {
+        serving.see_off();
+    }
+    Served { ending, started_us, started_at, wall_ms }
+}
+
+/// Keeps a sandbox that has answered until it is gone. One that does not leave is killed, by being dropped. Results
+/// that it still sends are dropped and noted.
+async fn leave(inner: Arc<Inner>, lease: Arc<Lease>, mut taken: Taken, mut late: u32) {
+    let gone = async {
+        loop {
+            match taken.sandbox.next().await {
+                Event::Gone(..) => return,
+                Event::Frame(frame) if frame.kind == Kind::Result && !frame.more => late += 1,
+                Event::Frame(_) => {}
+            }
+        }
+    };
+    if tokio::time::timeout(LEAVE_WAIT, gone).await.is_err() {
+        taken.sandbox.kill();
+    }
+    if late > 0 {
+        note(&inner, &lease, "late_result", json!({"count": late})).await;
+    }
+}
+
+/// Puts an event on the execution's timeline.
+fn note(
+    inner: &Inner,
+    lease: &Arc<Lease>,
+    what: &str,
+    detail: Value,
+) -> impl Future<Output = ()> + Send + 'static {
+    let event = TimelineEvent {
+        at: inner.parts.clock.now(),
+        what: what.to_owned(),
+        attempt: lease.attempt,
+        detail,
+    };
+    let (host, lease) = (Arc::clone(&inner.parts.host), Arc::clone(lease));
+    async move {
+        if let Err(error) = host.event(&lease, event).await {
+            tracing::warn!(%error, "an event is missing from a timeline");
+        }
+    }
 }
 
 struct Serving {
@@ -217,16 +262,35 @@ impl Serving {
                 () = until(self.deadlines.flush) => self.flush(),
                 ended = self.connections.ended() => self.connection_ended(ended),
                 event = self.taken.sandbox.next(), if reads => match event {
-                    Event::Frame(frame) => self.take(frame),
-                    Event::Gone(gone, usage) => {
-                        let (answer, why) = (self.answer.take(), self.why.take());
-                        let heap_exhausted = self.logs.heap_exhausted();
-                        let cancelled = self.cancelled;
-                        return Ending { answer, why, cancelled, gone, usage, heap_exhausted };
+                    Event::Frame(frame) => {
+                        self.take(frame);
+                        if self.why.is_none() && self.answer.as_ref().is_some_and(Answer::settles) {
+                            let usage = self.taken.sandbox.usage_at_answer();
+                            return self.ending(None, usage);
+                        }
                     }
+                    Event::Gone(gone, usage) => return self.ending(Some(gone), usage),
                 },
             }
         }
+    }
+
+    fn ending(&mut self, gone: Option<Gone>, usage: SlotUsage) -> Ending {
+        Ending {
+            answer: self.answer.take(),
+            why: self.why.take(),
+            cancelled: self.cancelled,
+            gone,
+            usage,
+            heap_exhausted: self.logs.heap_exhausted(),
+        }
+    }
+
+    /// Lets go of the sandbox, whether it is gone or about to leave.
+    fn see_off(self) {
+        let inner = Arc::clone(&self.inner);
+        let leaving = leave(Arc::clone(&inner), self.lease, self.taken, self.late_answers);
+        inner.pool.background(leaving);
     }
 
     /// Whether more is read from the sandbox: not while too much of it waits here. A sandbox that is being killed
@@ -351,19 +415,8 @@ impl Serving {
         self.flush_soon();
         self.denied += 1;
         if self.denied <= DENIED_EVENTS_MAX {
-            let event = self.event("denied", json!({"host": host, "port": port, "rule": rule}));
-            self.notes.push(Box::pin(event));
-        }
-    }
-
-    fn event(&self, what: &str, detail: Value) -> impl Future<Output = ()> + Send + 'static {
-        let (at, what, attempt) = (self.now(), what.to_owned(), self.lease.attempt);
-        let event = TimelineEvent { at, what, attempt, detail };
-        let (host, lease) = (Arc::clone(&self.inner.parts.host), Arc::clone(&self.lease));
-        async move {
-            if let Err(error) = host.event(&lease, event).await {
-                tracing::warn!(%error, "an event is missing from a timeline");
-            }
+            let detail = json!({"host": host, "port": port, "rule": rule});
+            self.notes.push(Box::pin(note(&self.inner, &self.lease, "denied", detail)));
         }
     }
 
@@ -394,7 +447,7 @@ impl Serving {
         }
     }
 
-    /// What remains to be told once the sandbox is gone: the last lines, and what goes on the timeline.
+    /// What remains to be told once the attempt is over: the last lines, and what goes on the timeline.
     async fn finish(&mut self) {
         self.logs.end(self.now());
         loop {
@@ -405,10 +458,6 @@ impl Serving {
                 break;
             }
             self.flush();
-        }
-        if self.late_answers > 0 {
-            let late = self.event("late_result", json!({"count": self.late_answers}));
-            self.notes.push(Box::pin(late));
         }
         let noted = async { while self.notes.next().await.is_some() {} };
         if tokio::time::timeout(LOG_WAIT, noted).await.is_err() {

@@ -225,6 +225,7 @@ impl Guest {
                 }
             }
             FromGuest::SandboxReady { sandbox, .. } => self.table.ready(sandbox),
+            FromGuest::SandboxAnswers { sandbox, usage } => self.table.answers(sandbox, usage),
             FromGuest::SandboxGone { sandbox, gone, usage } => {
                 if self.table.gone(sandbox, Gone::Guest(gone), usage) {
                     (self.on_change)(Change::SlotFree);

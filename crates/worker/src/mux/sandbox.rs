@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bulkhead_protocol::{Frame, HEADER_BYTES, Kind, SANDBOX_WINDOW_BYTES, SlotUsage, fragments};
+use bulkhead_protocol::{
+    CONTROL, Frame, HEADER_BYTES, Kind, SANDBOX_WINDOW_BYTES, SlotUsage, fragments,
+};
 use tokio::sync::mpsc;
 
 use super::Guest;
@@ -77,6 +79,18 @@ impl Sandbox {
     /// Whether it has ended, frames still to be taken or not.
     pub(crate) fn is_gone(&self) -> bool {
         self.shared.gone.get().is_some()
+    }
+
+    /// What it had used when it answered, once it has.
+    pub(crate) fn usage_at_answer(&self) -> SlotUsage {
+        self.shared.at_answer.get().copied().unwrap_or_default()
+    }
+
+    /// Has it go through what a start touches, while it is parked. Only speed depends on it: where the way is full,
+    /// it goes unsaid.
+    pub(crate) fn rehearse(&self) {
+        let rehearse = Frame::new(self.number, CONTROL, Kind::Rehearse, Vec::new());
+        self.guest.out.try_send(rehearse).ok();
     }
 
     /// Kills it. Its end comes as an event; a guest that does not confirm it in time loses its compartment.

@@ -32,6 +32,8 @@ pub(crate) enum Gone {
 pub(super) struct Shared {
     /// Bytes that were received and not yet taken by the holder.
     pub(super) waiting: AtomicUsize,
+    /// What it had used when it answered; set before the answer is delivered.
+    pub(super) at_answer: OnceLock<SlotUsage>,
     /// Set before the queue of frames is closed.
     pub(super) gone: OnceLock<(Gone, SlotUsage)>,
 }
@@ -113,6 +115,13 @@ impl Table {
         if let Some(ready) = self.lock().sandboxes.get_mut(&sandbox).and_then(|it| it.ready.take())
         {
             ready.send(()).ok();
+        }
+    }
+
+    /// Notes what a sandbox had used when it answered; the first word counts.
+    pub(super) fn answers(&self, sandbox: u32, usage: SlotUsage) {
+        if let Some(route) = self.lock().sandboxes.get(&sandbox) {
+            route.shared.at_answer.set(usage).ok();
         }
     }
 

@@ -149,6 +149,11 @@ impl Pool {
         warm.unwrap_or(Err(TakeError::NoRoom))
     }
 
+    /// Runs something that belongs to no attempt, until it ends or the pool shuts down.
+    pub(crate) fn background(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
     /// Destroys every compartment; returns when nothing is left, or after [`SHUTDOWN_WAIT`].
     pub(crate) async fn shutdown(&self) {
         let entries = std::mem::take(&mut *self.lock());

@@ -7,6 +7,7 @@ import { Calls } from './protocol/calls.mjs';
 import { connectOver } from './net/patch.mjs';
 import { Logs } from './sandbox/logs.mjs';
 import { resultBytes, run } from './run.mjs';
+import { reseed } from './sandbox/random.mjs';
 
 const ANSWERS = {
   'proxy.request': { status: 200, statusText: 'OK', headers: {}, json: [{ id: 1 }] },
@@ -108,6 +109,22 @@ export async function rehearse() {
   io.logs.flush();
   link.send(Kind.Result, 0, resultBytes(result));
   return result;
+}
+
+const nothing = { type: 'action', exec: (nango) => nango.log('rehearsed', { level: 'debug' }) };
+
+/**
+ * A start without the author's code, in a fork that is parked: the pages that it writes to are copied now, and not when
+ * somebody waits. The real Start seeds randomness anew.
+ */
+export async function rehearseStart() {
+  reseed('00'.repeat(32));
+  const link = new Stage();
+  const start = { execution: 'exe_rehearsal', attempt: 1, kind: 'action', input: {}, output_bytes: 1024, context: {} };
+  const io = { link, calls: new Calls(link), logs: Logs.over(link), interrupted: () => {} };
+  const result = await run(nothing, start, io);
+  io.logs.flush();
+  link.send(Kind.Result, 0, resultBytes(result));
 }
 
 /** Requests of both HTTP clients, answered by the stage: undici compiles its parser at the first connection. */

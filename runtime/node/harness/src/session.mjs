@@ -11,6 +11,7 @@ import { settleIn } from './sandbox/environment.mjs';
 import { flushPartials, sinkTo } from './sandbox/console.mjs';
 import { watchLeaving } from './sandbox/leaving.mjs';
 import { Logs } from './sandbox/logs.mjs';
+import { rehearseStart } from './rehearsal.mjs';
 import { resultBytes, run } from './run.mjs';
 
 /** How long a sandbox that is about to leave waits for the worker to take what it has to say. */
@@ -50,6 +51,7 @@ export function enter(definition, { stream, scratch }, exit) {
     onError: (error) => fail(resultError(error)),
     onDry: () => fail(neverSettled()),
   });
+  link.on(Kind.Rehearse, rehearseStart);
   // Held until the Start comes: a parked sandbox waits for as long as it takes.
   link.awaiting();
   link.on(Kind.Start, async (start) => {

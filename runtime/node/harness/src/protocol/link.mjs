@@ -81,6 +81,6 @@ export class Link {
   #deliver({ channel, kind, payload }) {
     // A channel that is closed on this side may still have frames under way from the other: they are dropped.
     if (channel !== CONTROL) this.#channels.get(channel)?.(kind, payload);
-    else this.#handlers.get(kind)?.(JSON.parse(payload.toString()));
+    else this.#handlers.get(kind)?.(payload.length === 0 ? undefined : JSON.parse(payload.toString()));
   }
 }
