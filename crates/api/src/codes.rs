@@ -51,6 +51,7 @@ pub const CODES: &[Code] = &[
     code("wrong_key", 401, Caller, "The key is unknown or was revoked.", "Check the key; `bulkhead keys create` makes a new one."),
     code("admin_key_needed", 403, Caller, "The route is for the operator.", "Send the admin key (DATA_DIR/admin.key)."),
     code("tenant_key_needed", 403, Caller, "The route belongs to a tenant, and the admin key is none.", "Send a tenant's key; `bulkhead keys create TENANT` makes one."),
+    code("wrong_worker", 403, Caller, "The worker that the message names is not one of the token that came with it.", "A worker names itself after its token: see docs/worker-protocol.md."),
     code("webhook_signature_wrong", 401, Caller, "The signature of a webhook is missing or wrong.", "Compare the secret at the provider with the integration's."),
     code("route_not_found", 404, Caller, "There is no such route.", "See /openapi.json."),
     code("tenant_not_found", 404, Caller, "There is no such tenant.", "`bulkhead tenants list` lists them."),

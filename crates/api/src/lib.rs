@@ -4,7 +4,8 @@
 //! client and `/openapi.json` are made from that one table. [`codes`] lists every error code with the status it is
 //! answered with. The other modules are the bodies, one file per noun.
 //!
-//! Invariant: no behaviour. Nothing here does I/O, and a wire type knows no domain type.
+//! Invariant: no behaviour. Nothing here does I/O, and a wire type knows no domain type; but for those of [`worker`],
+//! whose both ends are ours: they carry the values of `bulkhead-types` as they are.
 
 pub mod codes;
 mod connections;
@@ -15,6 +16,8 @@ mod openapi;
 mod records;
 pub mod routes;
 mod tenants;
+pub mod worker;
+mod workers;
 
 pub use connections::{
     Connection, ConnectionList, Integration, IntegrationList, PatchConnection, PutConnection,
@@ -33,6 +36,7 @@ pub use openapi::document;
 pub use records::RecordPage;
 pub use routes::{Access, Op, Route};
 pub use tenants::{Key, KeyCreated, KeyList, PutKey, PutTenant, Tenant, TenantList};
+pub use workers::{Worker, WorkerList};
 
 /// Headers of ours, as they are spelled on the wire.
 pub mod headers {

@@ -53,6 +53,7 @@ pub fn document() -> OpenApi {
     add::<crate::KeyCreated>(&mut schemas);
     add::<crate::KeyList>(&mut schemas);
     add::<crate::PutKey>(&mut schemas);
+    add::<crate::WorkerList>(&mut schemas);
     let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     let components = ComponentsBuilder::new()
         .schemas_from_iter(schemas)
@@ -60,7 +61,7 @@ pub fn document() -> OpenApi {
         .security_scheme("admin_key", bearer)
         .build();
     let mut paths = PathsBuilder::new();
-    for route in ROUTES {
+    for route in ROUTES.iter().filter(|route| is_public(route)) {
         for method in methods(route.verb) {
             paths = paths.path(document_path(route.path), PathItem::new(method, operation(route)));
         }
@@ -70,6 +71,11 @@ pub fn document() -> OpenApi {
         .paths(paths.build())
         .components(Some(components))
         .build()
+}
+
+/// What workers and servers say to each other is told in `docs/worker-protocol.md`.
+fn is_public(route: &Route) -> bool {
+    route.access != Access::Worker
 }
 
 fn methods(verb: Verb) -> Vec<HttpMethod> {
@@ -127,7 +133,7 @@ fn operation(route: &Route) -> utoipa::openapi::path::Operation {
     operation =
         operation.response(status.to_string(), good.build()).response("default", bad.build());
     match route.access {
-        Access::Open => operation,
+        Access::Open | Access::Worker => operation,
         Access::Tenant => operation.security(SecurityRequirement::new("tenant_key", [""; 0])),
         Access::Admin => operation.security(SecurityRequirement::new("admin_key", [""; 0])),
     }
@@ -169,8 +175,9 @@ mod tests {
         }
         for route in ROUTES {
             for method in methods(route.verb) {
-                assert!(
-                    document.paths.get_path_operation(document_path(route.path), method).is_some()
+                assert_eq!(
+                    document.paths.get_path_operation(document_path(route.path), method).is_some(),
+                    is_public(route)
                 );
             }
         }

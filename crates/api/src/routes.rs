@@ -11,6 +11,8 @@ pub enum Access {
     Tenant,
     /// Whoever has the operator's key.
     Admin,
+    /// A worker with a token (`docs/worker-protocol.md`). Not part of the API for people.
+    Worker,
 }
 
 /// An HTTP method that a route is called with.
@@ -88,6 +90,12 @@ const WEBHOOK: usize = 25 << 20;
 
 /// Ordinary requests.
 const QUICK: Duration = Duration::from_secs(30);
+/// Messages of workers that wait for something to happen: the longest wait that is granted, and room.
+const POLLS: Duration = Duration::from_secs(45);
+/// Messages of workers that can't wait: a lease lives 15 s.
+const PROMPT: Duration = Duration::from_secs(10);
+/// A worker's list of leases, at 80 bytes or so each.
+const LEASES: usize = 1 << 20;
 /// Uploads.
 const UPLOAD: Duration = Duration::from_secs(120);
 /// Requests that wait for an execution: the cap of one attempt and some room for queueing.
@@ -215,6 +223,36 @@ ops! {
     CreateKey: Post "/v1/tenants/{tenant}/keys" Admin, SMALL, QUICK, Named("PutKey") => 201 Named("KeyCreated"), [];
     #[doc = "Revokes a key."]
     DeleteKey: Delete "/v1/tenants/{tenant}/keys/{id}" Admin, 0, QUICK, None => 204 None, [];
+
+    #[doc = "Lists the workers that this server has heard of lately."]
+    ListWorkers: Get "/v1/workers" Admin, 0, QUICK, None => 200 Named("WorkerList"), [];
+    #[doc = "Lists the tokens that workers join with, without secrets."]
+    ListWorkerTokens: Get "/v1/worker-tokens" Admin, 0, QUICK, None => 200 Named("KeyList"), [];
+    #[doc = "Makes a token for workers. It is in this answer and nowhere else."]
+    CreateWorkerToken: Post "/v1/worker-tokens" Admin, SMALL, QUICK, Named("PutKey") => 201 Named("KeyCreated"), [];
+    #[doc = "Revokes a worker token."]
+    DeleteWorkerToken: Delete "/v1/worker-tokens/{id}" Admin, 0, QUICK, None => 204 None, [];
+
+    #[doc = "Gives a worker leases, waiting until there is work."]
+    WorkerLease: Post "/v1/worker/lease" Worker, SMALL, POLLS, Json => 200 Json, [];
+    #[doc = "Renews a worker's leases, all in one message."]
+    WorkerRenew: Post "/v1/worker/renew" Worker, LEASES, PROMPT, Json => 200 Json, [];
+    #[doc = "Tells a worker what to stop, waiting until there is something."]
+    WorkerRecalls: Post "/v1/worker/recalls" Worker, SMALL, POLLS, Json => 200 Json, [];
+    #[doc = "Takes the outcome of an attempt."]
+    WorkerSettle: Post "/v1/worker/settle" Worker, INPUT, QUICK, Json => 200 Json, [];
+    #[doc = "Gives what an attempt needs, when it did not fit into the lease."]
+    WorkerPrepare: Post "/v1/worker/prepare" Worker, SMALL, QUICK, Json => 200 Json, [];
+    #[doc = "Gives a bundle by the hash of its content."]
+    WorkerBundle: Get "/v1/worker/bundles/{digest}" Worker, 0, UPLOAD, None => 200 Bytes, [];
+    #[doc = "Answers a call of a running function."]
+    WorkerCall: Post "/v1/worker/call" Worker, INPUT, WAITS, Json => 200 Json, [];
+    #[doc = "Keeps log lines of an attempt."]
+    WorkerLog: Post "/v1/worker/log" Worker, INPUT, PROMPT, Json => 200 Json, [];
+    #[doc = "Keeps an event on an execution's timeline."]
+    WorkerEvent: Post "/v1/worker/event" Worker, SMALL, PROMPT, Json => 200 Json, [];
+    #[doc = "A worker takes its leave: what it still holds is run again at once."]
+    WorkerLeave: Post "/v1/worker/leave" Worker, SMALL, PROMPT, Json => 200 Json, [];
 
     #[doc = "Says whether the process lives."]
     Healthz: Get "/healthz" Open, 0, QUICK, None => 200 Json, [];

@@ -47,7 +47,7 @@ const fn start_text(start: StartKind) -> &'static str {
 impl WorkSource for EngineSource {
     async fn lease(&self, max: usize) -> Result<Vec<Lease>, SourceError> {
         let leases = self.engine.lease(&self.worker, max).await.map_err(|e| source_error(&e))?;
-        let within = |lease: Lease| Lease { limits: lower(&lease.limits, &self.ceilings), ..lease };
+        let within = |lease: Lease| Lease { limits: lease.limits.within(&self.ceilings), ..lease };
         Ok(leases.into_iter().map(within).collect())
     }
 
@@ -69,24 +69,6 @@ impl WorkSource for EngineSource {
             start: settled.start.map(|start| start_text(start).to_owned()),
         };
         self.engine.settle(lease, settled).await.map(drop).map_err(|e| source_error(&e))
-    }
-}
-
-/// Each limit, but no more than its ceiling.
-fn lower(asked: &Limits, ceilings: &Limits) -> Limits {
-    Limits {
-        time_ms: asked.time_ms.min(ceilings.time_ms),
-        soft_percent: asked.soft_percent,
-        cpu_ms: asked.cpu_ms,
-        memory_mib: asked.memory_mib.min(ceilings.memory_mib),
-        processes: asked.processes.min(ceilings.processes),
-        scratch_mib: asked.scratch_mib.min(ceilings.scratch_mib),
-        scratch_inodes: asked.scratch_inodes.min(ceilings.scratch_inodes),
-        input_bytes: asked.input_bytes.min(ceilings.input_bytes),
-        output_bytes: asked.output_bytes.min(ceilings.output_bytes),
-        log_bytes: asked.log_bytes.min(ceilings.log_bytes),
-        log_lines: asked.log_lines.min(ceilings.log_lines),
-        connections: asked.connections.min(ceilings.connections),
     }
 }
 
@@ -167,31 +149,5 @@ impl Resolve for LiveVersions {
             retry: version.spec.retry.clone(),
             input: Value::Null,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_limit_is_above_its_ceiling() {
-        let huge = Limits {
-            time_ms: u64::MAX,
-            memory_mib: u64::MAX,
-            processes: u32::MAX,
-            scratch_mib: u64::MAX,
-            scratch_inodes: u64::MAX,
-            input_bytes: u64::MAX,
-            output_bytes: u64::MAX,
-            log_bytes: u64::MAX,
-            log_lines: u64::MAX,
-            connections: u32::MAX,
-            ..Limits::default()
-        };
-        let ceilings = Limits::default();
-        assert_eq!(lower(&huge, &ceilings), ceilings);
-        let small = Limits { time_ms: 1, ..Limits::default() };
-        assert_eq!(lower(&small, &ceilings), small);
     }
 }

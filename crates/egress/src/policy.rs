@@ -127,6 +127,18 @@ impl Policy {
         self
     }
 
+    /// The operator's rules, in order.
+    #[must_use]
+    pub fn operator_rules(&self) -> &[Rule] {
+        &self.operator
+    }
+
+    /// The tenant's rules.
+    #[must_use]
+    pub fn tenant_rules(&self) -> &[Rule] {
+        &self.tenant
+    }
+
     /// What can be said before the name is resolved: a name that no address could make allowed is not even asked
     /// for, since the question itself carries data out.
     #[must_use]

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bulkhead_store::StoreError;
 use bulkhead_store::hot::model::Dispatch;
-use bulkhead_types::{ExecutionState, Lease, LeaseRef, WorkerId};
+use bulkhead_types::{Attempt, Execution, ExecutionState, Lease, LeaseRef, WorkerId};
 
 use crate::{Engine, EngineError, RecallReason, Settled, Settlement};
 
@@ -113,6 +113,28 @@ impl Engine {
             self.inner.store.renew(worker.clone(), leases.to_vec(), now, lease).await?;
         self.tell(&tick);
         Ok(recalls.into_iter().map(|(lease, reason)| Recall { lease, reason }).collect())
+    }
+
+    /// The execution that `worker` runs under `lease`, with its attempt; `None` when the worker does not hold that
+    /// lease, any more or ever.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn held(
+        &self,
+        worker: &WorkerId,
+        lease: &LeaseRef,
+    ) -> Result<Option<(Execution, Attempt)>, EngineError> {
+        let store = &self.inner.store;
+        let Some(execution) = store.execution(lease.execution.clone()).await? else {
+            return Ok(None);
+        };
+        if execution.state != ExecutionState::Running || execution.fence != lease.fence {
+            return Ok(None);
+        }
+        let attempts = store.attempts(lease.execution.clone()).await?;
+        let is_it = |attempt: &Attempt| attempt.fence == lease.fence && attempt.worker == *worker;
+        Ok(attempts.into_iter().find(is_it).map(|attempt| (execution, attempt)))
     }
 
     /// Waits until an execution that `worker` runs is to be stopped.

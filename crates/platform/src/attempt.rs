@@ -1,8 +1,10 @@
 //! A worker's side: what an attempt needs before it starts, and what happens to it on the way.
 
+use std::sync::Arc;
+
 use bulkhead_engine::ExecutionFilter;
 use bulkhead_protocol::CallError;
-use bulkhead_types::{ExecutionState, FunctionKind, Lease, TimelineEvent};
+use bulkhead_types::{ExecutionState, FunctionKind, Lease, TimelineEvent, Version};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -20,11 +22,36 @@ impl Platform {
         self.try_prepare(lease).await.map_err(|error| Failure::from(error).0)
     }
 
+    /// The same for a worker on another machine, which has its own place for the bundle.
+    ///
+    /// # Errors
+    /// When the version is not to be had.
+    pub async fn prepare_elsewhere(
+        &self,
+        lease: &Lease,
+    ) -> Result<(Arc<Version>, Value), CallError> {
+        let both = async {
+            let version = self.version(&lease.function.tenant, &lease.version).await?;
+            Ok::<_, PlatformError>((version, self.context(lease).await?))
+        };
+        both.await.map_err(|error| Failure::from(error).0)
+    }
+
     async fn try_prepare(&self, lease: &Lease) -> Result<Prepared, PlatformError> {
         let version = self.version(&lease.function.tenant, &lease.version).await?;
         let bundle = self.blobs.bundle(&version.bundle);
         let context = self.context(lease).await?;
         Ok(Prepared { version, bundle, context })
+    }
+
+    /// A bundle by its content's hash, for a worker on another machine. Read whole and checked.
+    ///
+    /// # Errors
+    /// `version_not_found` when there is no such bundle; when the disk fails, or the file is not what its name says.
+    pub async fn bundle(&self, digest: &str) -> Result<Vec<u8>, PlatformError> {
+        let (blobs, digest) = (self.blobs.clone(), digest.to_owned());
+        let read = tokio::task::spawn_blocking(move || blobs.read_bundle(&digest));
+        read.await.map_err(|_| bulkhead_store::StoreError::Panicked)?
     }
 
     /// Keeps an event on the execution's timeline.

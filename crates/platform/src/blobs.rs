@@ -50,6 +50,26 @@ impl Blobs {
         self.data.join("bundles").join(digest)
     }
 
+    /// A bundle's content, checked against its name. Blocks.
+    pub(crate) fn read_bundle(&self, name: &str) -> Result<Vec<u8>, PlatformError> {
+        let is_name = name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+        let missing = || PlatformError::not_found("version_not_found", "there is no such bundle");
+        if !is_name {
+            return Err(missing());
+        }
+        let path = self.bundle(name).join("bundle.js");
+        let content = match std::fs::read(&path) {
+            Ok(content) => content,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
+            Err(source) => return Err(PlatformError::Io { path, source }),
+        };
+        if digest(&content) != name {
+            let source = std::io::Error::other("its content is not what its name says");
+            return Err(PlatformError::Io { path, source });
+        }
+        Ok(content)
+    }
+
     /// Keeps a bundle; returns its name. Blocks.
     pub(crate) fn put_bundle(
         &self,

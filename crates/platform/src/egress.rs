@@ -1,15 +1,47 @@
 //! Where a tenant's functions may connect, and the client that goes there for them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bulkhead_egress::{HttpClient, Policy};
+use bulkhead_egress::{HttpClient, Policy, Rule};
 use bulkhead_types::TenantId;
 
 use crate::caches::Egress;
 use crate::error::PlatformError;
 use crate::platform::Platform;
 
+/// What a policy is made of, for a gateway on another machine, which adds that machine's own addresses.
+#[derive(Debug, Clone)]
+pub struct EgressRules {
+    /// The platform's own listeners, each with an address that can be dialled: denied whatever the rules say.
+    pub listeners: Vec<SocketAddr>,
+    /// The operator's rules, in order.
+    pub operator: Vec<Rule>,
+    /// The tenant's rules.
+    pub tenant: Vec<Rule>,
+}
+
 impl Platform {
+    /// The rules that hold for a tenant's sandboxes.
+    ///
+    /// # Errors
+    /// `tenant_not_found`; when the store fails.
+    pub async fn egress_rules(&self, tenant: &TenantId) -> Result<EgressRules, PlatformError> {
+        let policy = self.egress(tenant).await?.policy;
+        let everywhere = |own: &SocketAddr| -> Vec<SocketAddr> {
+            if !own.ip().is_unspecified() {
+                return vec![*own];
+            }
+            let here = self.config.addresses.iter().map(|ip| SocketAddr::new(*ip, own.port()));
+            here.collect()
+        };
+        Ok(EgressRules {
+            listeners: self.config.listeners.iter().flat_map(everywhere).collect(),
+            operator: policy.operator_rules().to_vec(),
+            tenant: policy.tenant_rules().to_vec(),
+        })
+    }
+
     /// The egress policy of a tenant's sandboxes: the operator's rules, narrowed by the tenant's own.
     ///
     /// # Errors

@@ -29,7 +29,10 @@ mod syncs;
 mod tenants;
 mod text;
 mod webhooks;
+mod worker_tokens;
 
+pub use bulkhead_protocol::{CallError, LogLine};
+pub use egress::EgressRules;
 pub use error::PlatformError;
 pub use model::{
     Accepted, ActionCall, AuthMode, AuthSettings, Change, ChangeKind, Connection, ConnectionPage,
@@ -39,3 +42,4 @@ pub use model::{
 };
 pub use platform::{Platform, PlatformConfig, Prepared};
 pub use proxy::{ProxyRequest, RetryHeader};
+pub use worker_tokens::worker_token_id;

@@ -80,12 +80,7 @@ impl Platform {
         label: &str,
     ) -> Result<NewKey, PlatformError> {
         self.tenant(tenant).await?;
-        if label.chars().count() > LABEL_LENGTH_MAX {
-            return Err(PlatformError::invalid(
-                "invalid_body",
-                "a key's label has at most 200 characters",
-            ));
-        }
+        check_label(label)?;
         let secret = format!("{SECRET_PREFIX}{}", self.random_hex(32));
         let id = format!("key_{}", self.random_hex(8));
         let row = KeyRow { id: id.clone(), label: label.to_owned(), created_at: self.now() };
@@ -207,6 +202,13 @@ impl Platform {
         };
         rows.into_iter().map(open).collect()
     }
+}
+
+pub(crate) fn check_label(label: &str) -> Result<(), PlatformError> {
+    if label.chars().count() <= LABEL_LENGTH_MAX {
+        return Ok(());
+    }
+    Err(PlatformError::invalid("invalid_body", "a key's label has at most 200 characters"))
 }
 
 fn variable_purpose(tenant: &TenantId, name: &str) -> String {

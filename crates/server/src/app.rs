@@ -9,9 +9,12 @@ use bulkhead_api::{Op, Route};
 use bulkhead_engine::Engine;
 use bulkhead_platform::Platform;
 use bulkhead_telemetry::metrics::{Histogram, Page};
-use bulkhead_types::{Entropy, Limits};
+use bulkhead_types::{Clock, Entropy, Limits, Timestamp};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, watch};
+
+use crate::worker::held::Held;
+use crate::worker::seen::Seen;
 
 /// What the binary decides.
 #[derive(Clone)]
@@ -26,6 +29,10 @@ pub struct AppOptions {
     pub requests_max: usize,
     /// Becomes true when the server stops: no new work is taken from then on.
     pub stopping: watch::Receiver<bool>,
+    /// Tells the date.
+    pub clock: Arc<dyn Clock>,
+    /// The server's own worker, if it has one.
+    pub own_worker: Arc<dyn Fn() -> Option<bulkhead_api::worker::Me> + Send + Sync>,
     /// Says what of the worker is not ready, for `/readyz`.
     pub worker_ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Adds what others count to `/metrics`.
@@ -45,6 +52,12 @@ pub(crate) struct Inner {
     pub(crate) admin_hash: [u8; 32],
     pub(crate) options: AppOptions,
     pub(crate) requests: Semaphore,
+    /// Workers' messages under way: they neither take callers' places nor are kept out by them.
+    pub(crate) messages: Semaphore,
+    pub(crate) held: Held,
+    pub(crate) seen: Seen,
+    /// When the server started.
+    pub(crate) since: Timestamp,
     pub(crate) followers: Arc<Semaphore>,
     pub(crate) counts: RequestCounts,
 }
@@ -52,6 +65,9 @@ pub(crate) struct Inner {
 /// Logs followed live at the same time, over all tenants: each holds a connection and a database reader now and
 /// then.
 const FOLLOWERS_MAX: usize = 256;
+
+/// Messages of workers under way at the same time: each worker has two that wait, and its functions' calls.
+const MESSAGES_MAX: usize = 10_000;
 
 impl App {
     /// Puts it together.
@@ -68,11 +84,22 @@ impl App {
             entropy,
             admin_hash: Sha256::digest(options.admin_key.as_bytes()).into(),
             requests: Semaphore::new(options.requests_max),
+            messages: Semaphore::new(MESSAGES_MAX),
+            held: Held::default(),
+            seen: Seen::default(),
+            since: options.clock.now(),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
             counts: RequestCounts::default(),
             options,
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Returns when no caller's request is under way any more. Workers' messages are not waited for.
+    pub async fn idle(&self) {
+        let all = u32::try_from(self.inner.options.requests_max).unwrap_or(u32::MAX);
+        // Never closed; given back at once, since nothing new comes in by then but what is answered with 503.
+        drop(self.inner.requests.acquire_many(all).await);
     }
 
     /// The URL under which callers find an execution.

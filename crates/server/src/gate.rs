@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use bulkhead_api::headers::REQUEST_ID;
-use bulkhead_api::{Access, Route};
+use bulkhead_api::{Access, Op, Route};
 use futures_util::FutureExt as _;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue};
@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::Caller;
+use crate::worker::Token;
 
 /// A key is 70 characters or so; anything much longer is not worth hashing.
 const KEY_BYTES_MAX: usize = 512;
@@ -51,10 +52,11 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
 async fn checked(gate: Gate, mut request: Request, next: Next) -> Result<Response, ApiError> {
     let Gate { app, route } = gate;
     let inner = &app.inner;
-    if *inner.options.stopping.borrow() && route.access != Access::Open {
+    if *inner.options.stopping.borrow() && !goes_on(route) {
         return Err(ApiError::new("shutting_down", "the server is stopping; try again"));
     }
-    let _slot = inner.requests.try_acquire().map_err(|_| {
+    let slots = if route.access == Access::Worker { &inner.messages } else { &inner.requests };
+    let _slot = slots.try_acquire().map_err(|_| {
         ApiError::new("overloaded", "the server has as many requests under way as it takes")
     })?;
     match route.access {
@@ -64,9 +66,22 @@ async fn checked(gate: Gate, mut request: Request, next: Next) -> Result<Respons
             request.extensions_mut().insert(caller);
         }
         Access::Admin => admin(&app, request.headers())?,
+        Access::Worker => {
+            let token = worker(&app, request.headers()).await?;
+            request.extensions_mut().insert(token);
+        }
     }
     body_fits(route, request.headers())?;
     within(route.deadline, AssertUnwindSafe(next.run(request)).catch_unwind()).await
+}
+
+/// Whether a route is served while the server stops: what workers run comes to its end, but they get nothing new.
+fn goes_on(route: &Route) -> bool {
+    match route.access {
+        Access::Open => true,
+        Access::Worker => route.op != Op::WorkerLease,
+        Access::Tenant | Access::Admin => false,
+    }
 }
 
 async fn within(
@@ -141,6 +156,11 @@ fn admin(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
     }
     // Whether the key is a tenant's is not looked up: an operator's route tells a stranger nothing.
     Err(ApiError::new("admin_key_needed", "this route needs the admin key"))
+}
+
+async fn worker(app: &App, headers: &HeaderMap) -> Result<Token, ApiError> {
+    let token = bearer(headers)?;
+    app.inner.platform.authenticate_worker(token).await?.map(Token).ok_or_else(wrong_key)
 }
 
 fn request_id(app: &App) -> String {

@@ -2,7 +2,7 @@
 //!
 //! Layout, from the socket inwards: [`serve`] accepts connections under limits; `router` makes a router from the
 //! API's table of routes; `gate` is what every request passes (slot, deadline, key, body limit, panics); `extract`
-//! reads bodies, queries and names; then one file per noun. `wire` turns domain values into wire values, `error`
+//! reads bodies, queries and names; then one file per noun, and `worker` for what workers on other machines say. `wire` turns domain values into wire values, `error`
 //! turns every failure into the one shape.
 //!
 //! Invariant: no SQL and no decisions here. A handler reads a request, calls the platform or the engine once or
@@ -27,6 +27,8 @@ mod syncs;
 mod tenants;
 mod webhooks;
 mod wire;
+mod worker;
+mod workers;
 
 pub use app::{App, AppOptions, RequestCounts};
 pub use error::ApiError;

@@ -13,7 +13,7 @@ use crate::error::ApiError;
 use crate::gate::{Gate, pass};
 use crate::{
     actions, connections, deployments, executions, integrations, logs, ops, proxy, records, syncs,
-    tenants, webhooks,
+    tenants, webhooks, worker, workers,
 };
 
 /// Serves every route of the table.
@@ -93,6 +93,20 @@ fn handler(route: &Route) -> MethodRouter<App> {
         Op::ListKeys => at(route, tenants::keys),
         Op::CreateKey => at(route, tenants::create_key),
         Op::DeleteKey => at(route, tenants::revoke_key),
+        Op::ListWorkers => at(route, workers::list),
+        Op::ListWorkerTokens => at(route, workers::tokens),
+        Op::CreateWorkerToken => at(route, workers::create_token),
+        Op::DeleteWorkerToken => at(route, workers::revoke_token),
+        Op::WorkerLease => at(route, worker::lease),
+        Op::WorkerRenew => at(route, worker::renew),
+        Op::WorkerRecalls => at(route, worker::recalls),
+        Op::WorkerSettle => at(route, worker::settle),
+        Op::WorkerPrepare => at(route, worker::host::prepare),
+        Op::WorkerBundle => at(route, worker::host::bundle),
+        Op::WorkerCall => at(route, worker::host::call),
+        Op::WorkerLog => at(route, worker::host::log),
+        Op::WorkerEvent => at(route, worker::host::event),
+        Op::WorkerLeave => at(route, worker::leave),
         Op::Healthz => at(route, ops::healthz),
         Op::Readyz => at(route, ops::readyz),
         Op::Metrics => at(route, ops::metrics),

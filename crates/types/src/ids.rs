@@ -112,6 +112,22 @@ generated_id!(ExecutionId, "exe_");
 generated_id!(DeploymentId, "dep_");
 generated_id!(WorkerId, "wrk_");
 
+impl WorkerId {
+    /// A new id of a worker that joins with the token `token`: whoever hears it can tell that it is that token's.
+    ///
+    /// # Errors
+    /// When `token` is no text for an id, or too long.
+    pub fn of_token(token: &str, now: Timestamp, entropy: &dyn Entropy) -> Result<Self, IdError> {
+        Self::parse(&format!("wrk_{}.{token}", sortable(now, entropy)))
+    }
+
+    /// Whether it was made for the token `token`.
+    #[must_use]
+    pub fn is_of_token(&self, token: &str) -> bool {
+        self.0.rsplit_once('.').is_some_and(|(_, of)| !of.is_empty() && of == token)
+    }
+}
+
 /// Crockford's base 32 of 48 bits of milliseconds and 80 random bits (the layout of a ULID), lower case.
 fn sortable(now: Timestamp, entropy: &dyn Entropy) -> String {
     const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -150,6 +166,19 @@ mod tests {
         for good in ["a", "acme-corp", "A.b_c-9"] {
             assert_eq!(TenantId::parse(good).map(String::from).as_deref(), Ok(good));
         }
+    }
+
+    #[test]
+    fn a_workers_id_tells_its_token() {
+        let id = WorkerId::of_token("12ab34cd", Timestamp::from_millis(1), &Zeros).unwrap();
+        assert!(id.is_of_token("12ab34cd"));
+        for other in ["12ab34ce", "ab34cd", ".12ab34cd", ""] {
+            assert!(!id.is_of_token(other), "{other:?}");
+        }
+        assert!(!WorkerId::generate(Timestamp::from_millis(1), &Zeros).is_of_token(""));
+        assert!(
+            WorkerId::of_token("a.b", Timestamp::from_millis(1), &Zeros).unwrap().is_of_token("b")
+        );
     }
 
     #[test]

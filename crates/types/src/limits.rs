@@ -53,6 +53,25 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Each limit, but no more than its ceiling.
+    #[must_use]
+    pub fn within(&self, ceilings: &Self) -> Self {
+        Self {
+            time_ms: self.time_ms.min(ceilings.time_ms),
+            soft_percent: self.soft_percent,
+            cpu_ms: self.cpu_ms,
+            memory_mib: self.memory_mib.min(ceilings.memory_mib),
+            processes: self.processes.min(ceilings.processes),
+            scratch_mib: self.scratch_mib.min(ceilings.scratch_mib),
+            scratch_inodes: self.scratch_inodes.min(ceilings.scratch_inodes),
+            input_bytes: self.input_bytes.min(ceilings.input_bytes),
+            output_bytes: self.output_bytes.min(ceilings.output_bytes),
+            log_bytes: self.log_bytes.min(ceilings.log_bytes),
+            log_lines: self.log_lines.min(ceilings.log_lines),
+            connections: self.connections.min(ceilings.connections),
+        }
+    }
+
     /// Milliseconds from the start of an attempt to its soft deadline.
     #[must_use]
     pub fn soft_ms(&self) -> u64 {
@@ -64,6 +83,27 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_limit_is_above_its_ceiling() {
+        let huge = Limits {
+            time_ms: u64::MAX,
+            memory_mib: u64::MAX,
+            processes: u32::MAX,
+            scratch_mib: u64::MAX,
+            scratch_inodes: u64::MAX,
+            input_bytes: u64::MAX,
+            output_bytes: u64::MAX,
+            log_bytes: u64::MAX,
+            log_lines: u64::MAX,
+            connections: u32::MAX,
+            ..Limits::default()
+        };
+        let ceilings = Limits::default();
+        assert_eq!(huge.within(&ceilings), ceilings);
+        let small = Limits { time_ms: 1, ..Limits::default() };
+        assert_eq!(small.within(&ceilings), small);
+    }
 
     #[test]
     fn the_soft_deadline_is_the_stated_share() {

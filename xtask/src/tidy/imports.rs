@@ -79,7 +79,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rustix", &["guest", "wall-process", "bulkhead"]),
     ("rustls", &["client", "egress"]),
     ("seccompiler", &["guest", "wall-process"]),
-    ("subtle", &["server"]),
+    ("subtle", &["platform", "server"]),
     ("syn", &["xtask"]),
     ("tokio-postgres", &["store"]),
     ("toml", &["config"]),

@@ -6,6 +6,7 @@ mod deployments;
 mod integrations;
 mod syncs;
 mod tenants;
+mod worker_tokens;
 
 pub use connections::{
     ConnectionRow, connection, connection_with, connections, connections_matching, put_connection,
@@ -22,6 +23,9 @@ pub use syncs::{frequencies, put_frequency, remove_frequencies_of};
 pub use tenants::{
     KeyRow, TenantRow, insert_key, key_owner, keys, put_tenant, put_variable, remove_key,
     remove_variable, tenant, tenants, variables,
+};
+pub use worker_tokens::{
+    insert_worker_token, remove_worker_token, worker_token_digest, worker_tokens,
 };
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ const MIGRATIONS: &[Migration] = &[
     both(include_str!("../../migrations/0002_catalog.sql")),
     both(include_str!("../../migrations/0003_records.sql")),
     both(include_str!("../../migrations/0004_sync_settings.sql")),
+    both(include_str!("../../migrations/0005_worker_tokens.sql")),
 ];
 
 /// Brings the schema up to what this program knows.

@@ -1,0 +1,268 @@
+//! What workers and servers say to each other: `docs/worker-protocol.md` is the contract, these are its messages.
+//!
+//! A message names the worker that sends it and, where it is about an attempt, the lease. Neither is believed: the
+//! worker's id must be one of the token that came with the request, and the lease one that this worker was given.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use bulkhead_types::{
+    Lease, LeaseRef, Outcome, TimelineEvent, Timestamp, Usage, Version, VersionId, WorkerId,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The longest that a server waits for work, or for something to recall, before it answers that there is nothing.
+pub const WAIT_MS_MAX: u64 = 30_000;
+
+/// Leases in one answer.
+pub const LEASES_MAX: usize = 256;
+
+/// Characters of a worker's name and of its version.
+pub const NAME_LENGTH_MAX: usize = 100;
+
+/// Bytes of leases that one answer carries with all they need; what goes beyond is fetched one by one.
+pub const LEASE_BYTES_MAX: usize = 16 << 20;
+
+/// Who asks, and how it stands there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Me {
+    /// The sender, named after its token.
+    pub worker: WorkerId,
+    /// For people.
+    pub name: String,
+    /// The sender's version of Bulkhead.
+    pub version: String,
+    /// Attempts that it runs at the same time.
+    pub capacity: u64,
+    /// Attempts that it runs now.
+    pub running: u64,
+    /// It takes no more leases.
+    #[serde(default)]
+    pub draining: bool,
+}
+
+/// Asks for work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRequest {
+    /// Who asks.
+    pub me: Me,
+    /// Leases to take at most; more than [`LEASES_MAX`] is understood as that.
+    pub max: usize,
+    /// How long to wait for work, milliseconds; more than [`WAIT_MS_MAX`] is understood as that.
+    pub wait_ms: u64,
+}
+
+/// Work.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct LeaseAnswer {
+    /// The leases. Their times are the server's: a worker counts from when it heard of them.
+    pub leases: Vec<Handed>,
+    /// The builds that they run, each once.
+    pub versions: BTreeMap<VersionId, Version>,
+}
+
+/// A lease with what its attempt needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Handed {
+    /// The lease; its input is null when `needs` is absent.
+    pub lease: Lease,
+    /// Absent when it did not fit: then it is asked for with [`About`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<Needs>,
+}
+
+/// What an attempt needs besides its lease.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Needs {
+    /// Values of the context's properties.
+    pub context: Value,
+    /// Where its sandbox may connect.
+    pub egress: Egress,
+}
+
+/// The egress rules of a tenant. The worker adds its own machine's addresses, and its server's.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Egress {
+    /// The platform's own listeners.
+    pub listeners: Vec<SocketAddr>,
+    /// The operator's rules, in order: each as the gateway's crate writes it.
+    pub operator: Vec<Value>,
+    /// The tenant's rules, likewise.
+    pub tenant: Vec<Value>,
+}
+
+/// All that an attempt needs, fetched apart because it did not fit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prepared {
+    /// What the function is called with.
+    pub input: Value,
+    /// The build to run.
+    pub version: Version,
+    /// The rest.
+    pub needs: Needs,
+}
+
+/// Names a lease that the message is about, or bears on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// The sender.
+    pub worker: WorkerId,
+    /// Its lease.
+    pub lease: LeaseRef,
+}
+
+/// Renews leases: those named, and no others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewRequest {
+    /// Who renews.
+    pub me: Me,
+    /// What it holds.
+    pub leases: Vec<LeaseRef>,
+}
+
+/// Asks what to stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecallsRequest {
+    /// Who asks.
+    pub worker: WorkerId,
+    /// How long to wait, milliseconds; more than [`WAIT_MS_MAX`] is understood as that.
+    pub wait_ms: u64,
+}
+
+/// What to stop.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Recalls {
+    /// What to stop.
+    pub recalls: Vec<Recall>,
+}
+
+/// A running attempt that must stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recall {
+    /// Which.
+    pub lease: LeaseRef,
+    /// Why.
+    pub reason: RecallReason,
+}
+
+/// Why a running attempt must stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecallReason {
+    /// Somebody cancelled it: tell the sandbox, then kill it.
+    Cancelled,
+    /// The lease belongs to somebody else now: kill it, nobody waits for the outcome.
+    Lost,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SettleRequest {
+    /// The sender.
+    pub worker: WorkerId,
+    /// Its lease.
+    pub lease: LeaseRef,
+    /// How it ended. A worker can't say `lost`.
+    pub outcome: Outcome,
+    /// What it used.
+    pub usage: Usage,
+    /// When the handler's first line ran.
+    pub started_at: Option<Timestamp>,
+    /// How its sandbox came to be: `parked`, `forked` or `cold`.
+    pub start: Option<String>,
+}
+
+/// What became of an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Settlement {
+    /// Taken.
+    Accepted,
+    /// The lease is not the newest, or the execution has ended: nothing changed. So it is when an outcome is told
+    /// again that was taken the first time.
+    Stale,
+}
+
+/// What became of an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettleAnswer {
+    /// What became of it.
+    pub settlement: Settlement,
+}
+
+/// A running function asks for something.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CallRequest {
+    /// The sender.
+    pub worker: WorkerId,
+    /// On behalf of whose attempt.
+    pub lease: LeaseRef,
+    /// What for (`docs/protocol.md`, "Calls").
+    pub method: String,
+    /// With which parameters.
+    #[serde(default)]
+    pub params: Value,
+}
+
+/// What a running function is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallAnswer {
+    /// It went well.
+    Ok(Value),
+    /// It did not: for the function.
+    Error(CallFailure),
+}
+
+/// Why a call failed, for the function.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CallFailure {
+    /// Stable.
+    pub code: String,
+    /// For the author.
+    pub message: String,
+    /// Details.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Value>,
+}
+
+/// Log lines of an attempt; already cut to its limits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRequest {
+    /// The sender.
+    pub worker: WorkerId,
+    /// Of whose attempt.
+    pub lease: LeaseRef,
+    /// The lines.
+    pub lines: Vec<Line>,
+}
+
+/// One line of a function's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Milliseconds since the epoch.
+    pub at: i64,
+    /// `debug`, `info`, `warn`, `error`.
+    pub level: String,
+    /// The text.
+    pub message: String,
+}
+
+/// An event for an execution's timeline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventRequest {
+    /// The sender.
+    pub worker: WorkerId,
+    /// Of whose attempt.
+    pub lease: LeaseRef,
+    /// The event.
+    pub event: TimelineEvent,
+}
+
+/// A worker takes its leave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaveRequest {
+    /// The sender.
+    pub worker: WorkerId,
+}
