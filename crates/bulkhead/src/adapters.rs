@@ -12,6 +12,7 @@ use bulkhead_types::{
 };
 use bulkhead_worker::{
     Connected, Egress, Host, Prepared, Recall, RecallReason, Settled, SourceError, WorkSource,
+    declared,
 };
 use serde_json::Value;
 
@@ -106,9 +107,6 @@ pub(crate) struct TenantEgress {
     pub(crate) gateway: Gateway,
 }
 
-/// What a version that declared no connections of its own is refused by.
-const NOT_DECLARED: &str = "version.outbound_not_declared";
-
 #[async_trait]
 impl Egress for TenantEgress {
     async fn connect(
@@ -117,19 +115,15 @@ impl Egress for TenantEgress {
         version: &Version,
         request: &OpenRequest,
     ) -> Result<Connected, Refused> {
-        let denied = |message: String, rule: &str| Refused {
-            code: "egress_denied".to_owned(),
-            message,
-            rule: Some(rule.to_owned()),
-        };
-        if !version.spec.uses.outbound {
-            let message = "this version declares no connections of its own: deploy it again";
-            return Err(denied(message.to_owned(), NOT_DECLARED));
-        }
+        declared(version)?;
         let policy =
             self.platform.egress_policy(&lease.function.tenant).await.map_err(|error| {
                 tracing::error!(%error, "no egress policy to be had: denied");
-                denied("the policy could not be read".to_owned(), "platform.policy_unknown")
+                Refused {
+                    code: "egress_denied".to_owned(),
+                    message: "the policy could not be read".to_owned(),
+                    rule: Some("platform.policy_unknown".to_owned()),
+                }
             })?;
         let (stream, address) = self.gateway.connect(&policy, request).await?;
         Ok(Connected { stream, address })

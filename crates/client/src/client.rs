@@ -180,6 +180,7 @@ impl Client {
         self.pool.request(built).await.map_err(|error| ClientError::Unreachable {
             server: self.server.clone(),
             why: chain(&error),
+            sent: !error.is_connect(),
         })
     }
 }

@@ -18,6 +18,8 @@ pub enum ClientError {
         server: String,
         /// What the network said.
         why: String,
+        /// Whether the request may have arrived all the same: the connection broke after it was made.
+        sent: bool,
     },
     /// There was no answer in time.
     #[error("{server} did not answer within {seconds} s")]

@@ -69,6 +69,9 @@ const FOLLOWERS_MAX: usize = 256;
 /// Messages of workers under way at the same time: each worker has two that wait, and its functions' calls.
 const MESSAGES_MAX: usize = 10_000;
 
+/// How often a stopping server looks whether requests are under way still.
+const IDLE_LOOK: Duration = Duration::from_millis(20);
+
 impl App {
     /// Puts it together.
     #[must_use]
@@ -95,11 +98,12 @@ impl App {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Returns when no caller's request is under way any more. Workers' messages are not waited for.
+    /// Returns when no caller's request is under way any more. Workers' messages are not waited for. Looks again and
+    /// again, for as long as a stop lasts: to wait for all places would keep `/healthz` out of them.
     pub async fn idle(&self) {
-        let all = u32::try_from(self.inner.options.requests_max).unwrap_or(u32::MAX);
-        // Never closed; given back at once, since nothing new comes in by then but what is answered with 503.
-        drop(self.inner.requests.acquire_many(all).await);
+        while self.inner.requests.available_permits() < self.inner.options.requests_max {
+            tokio::time::sleep(IDLE_LOOK).await;
+        }
     }
 
     /// The URL under which callers find an execution.

@@ -23,6 +23,24 @@ pub trait Egress: Send + Sync + 'static {
     ) -> Result<Connected, Refused>;
 }
 
+/// What a version that declared no connections of its own is refused by.
+const NOT_DECLARED: &str = "version.outbound_not_declared";
+
+/// Whether a version declares connections of its own; asked before any policy.
+///
+/// # Errors
+/// `egress_denied` when it does not.
+pub fn declared(version: &Version) -> Result<(), Refused> {
+    if version.spec.uses.outbound {
+        return Ok(());
+    }
+    Err(Refused {
+        code: "egress_denied".to_owned(),
+        message: "this version declares no connections of its own: deploy it again".to_owned(),
+        rule: Some(NOT_DECLARED.to_owned()),
+    })
+}
+
 /// A connection that policy allowed.
 #[derive(Debug)]
 pub struct Connected {

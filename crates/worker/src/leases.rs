@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bulkhead_types::{Lease, LeaseRef, Timestamp};
+use bulkhead_types::{Clock, Lease, LeaseRef, Timestamp};
 use tokio::sync::{Notify, watch};
 
 use crate::runner::Stop;
@@ -25,6 +25,8 @@ pub(crate) struct Leases {
     held: Mutex<HashMap<LeaseRef, Held>>,
     /// There is one more: it may want to be renewed sooner than those before.
     more: Notify,
+    /// There is one more, or one ends at another time: whoever waits for the next to run out looks again.
+    changed: Notify,
 }
 
 impl Leases {
@@ -42,6 +44,7 @@ impl Leases {
         let held = Held { stop, life, expires_at: lease.expires_at };
         self.lock().insert(lease.lease.clone(), held);
         self.more.notify_one();
+        self.changed.notify_one();
         let holding = Holding { leases: Arc::clone(self), lease: lease.lease.clone() };
         (holding, stopped)
     }
@@ -71,10 +74,28 @@ impl Leases {
         }
     }
 
-    /// Stops what ran out by `now` without being renewed: somebody else may be running it already.
-    pub(crate) fn expire(&self, now: Timestamp) {
-        for held in self.lock().values().filter(|held| held.expires_at <= now) {
+    /// Stops what ran out by `now` without being renewed: somebody else may be running it already. Returns how long
+    /// until the next one runs out.
+    pub(crate) fn expire(&self, now: Timestamp) -> Option<Duration> {
+        let held = self.lock();
+        for held in held.values().filter(|held| held.expires_at <= now) {
             held.say(Stop::Lost);
+        }
+        let alive = held.values().filter(|held| held.expires_at > now);
+        alive.map(|held| held.expires_at.since(now)).min()
+    }
+
+    /// Stops each lease at the moment at which it runs out, for ever: a renewal that hangs must not put that off.
+    pub(crate) async fn expire_for_ever(&self, clock: &dyn Clock) {
+        loop {
+            match self.expire(clock.now()) {
+                // Not to the millisecond: clocks that tell the date may be set.
+                Some(next) => {
+                    let next = next.max(Duration::from_millis(10));
+                    drop(tokio::time::timeout(next, self.changed.notified()).await);
+                }
+                None => self.changed.notified().await,
+            }
         }
     }
 
@@ -86,6 +107,11 @@ impl Leases {
                 RecallReason::Lost => Stop::Lost,
             });
         }
+    }
+
+    /// Lets everything come to its end, for a shutdown.
+    pub(crate) fn wind_down(&self) {
+        self.lock().values().for_each(|held| held.say(Stop::Winding));
     }
 
     /// Stops everything, for a shutdown.
@@ -107,10 +133,15 @@ impl Drop for Holding {
 }
 
 impl Held {
-    /// The first reason counts, except that a lost lease always does: nothing may be written under it.
+    /// The first reason counts, except that a lost lease always does, since nothing may be written under it; and that
+    /// winding down gives way to all others.
     fn say(&self, stop: Stop) {
         self.stop.send_if_modified(|said| {
-            let changes = said.is_none() || (stop == Stop::Lost && *said != Some(Stop::Lost));
+            let changes = match said {
+                None => true,
+                Some(Stop::Winding) => stop != Stop::Winding,
+                Some(_) => stop == Stop::Lost && *said != Some(Stop::Lost),
+            };
             if changes {
                 *said = Some(stop);
             }

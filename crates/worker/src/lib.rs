@@ -23,7 +23,7 @@ mod worker;
 
 pub use clock::{Monotonic, SystemMonotonic};
 pub use config::{PoolConfig, WorkerConfig, ZygoteConfig};
-pub use egress::{Connected, Egress};
+pub use egress::{Connected, Egress, declared};
 pub use pool::TakeError;
 pub use runner::{Measured, Parts, Runner, Stop};
 pub use source::{Host, Prepared, Recall, RecallReason, Settled, SourceError, WorkSource};

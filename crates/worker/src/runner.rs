@@ -32,9 +32,11 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
 }
 
-/// Why a running attempt must stop early.
+/// Why a running attempt must stop early. A later reason takes the place of an earlier one in this list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
+    /// This worker is shutting down: a sync is asked to save a checkpoint and end there; others go on.
+    Winding,
     /// Somebody cancelled it: tell the sandbox, and kill it half a second later.
     Cancelled,
     /// The lease belongs to somebody else: kill it, nobody waits for the outcome.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bulkhead_types::Lease;
@@ -13,11 +14,19 @@ use crate::leases::Leases;
 use crate::runner::{Runner, Stop};
 use crate::source::WorkSource;
 
-/// After the source failed, this long until it is asked again, growing twofold to the second.
-const SOURCE_WAIT: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
+/// After the source failed, this long until it is asked again, growing twofold to the second: a server that is
+/// started again is back within seconds.
+const SOURCE_WAIT: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
 
-/// Tries to settle one outcome. The lease runs out meanwhile if all fail, and the attempt is made again.
-const SETTLE_TRIES_MAX: u32 = 8;
+/// Tries to settle one outcome, as long as the lease lives. If all fail it runs out, and the attempt is made again.
+const SETTLE_TRIES_MAX: u32 = 20;
+
+/// After a renewal that failed, so long until the next: leases must not run out for one lost message.
+const RENEW_AGAIN: Duration = Duration::from_secs(1);
+
+/// After an answer with leases was lost, for so long a worker renews even when it holds nothing: what it was given and
+/// never heard of is found missing in a renewal, once it is as old as a lease gets.
+const UNSURE: Duration = Duration::from_secs(40);
 
 /// How long attempts that were told to stop have until they are gone: what a guest has to confirm a kill, and some.
 const STOPPED_WAIT: Duration = Duration::from_secs(10);
@@ -29,6 +38,8 @@ pub struct Worker {
     runner: Runner,
     leases: Arc<Leases>,
     room: Arc<Semaphore>,
+    /// When asking for leases last failed, by the runner's monotonic clock; 0 is never.
+    failed_us: AtomicU64,
 }
 
 impl Worker {
@@ -36,7 +47,7 @@ impl Worker {
     #[must_use]
     pub fn new(config: WorkerConfig, source: Arc<dyn WorkSource>, runner: Runner) -> Self {
         let room = Arc::new(Semaphore::new(config.concurrency));
-        Self { config, source, runner, leases: Arc::default(), room }
+        Self { config, source, runner, leases: Arc::default(), room, failed_us: AtomicU64::new(0) }
     }
 
     /// What runs the attempts; its snapshot is this worker's.
@@ -45,26 +56,35 @@ impl Worker {
         &self.runner
     }
 
-    /// Works until `shutdown`, then takes no more leases, waits for what runs, ends what takes too long, and
-    /// destroys every compartment.
+    /// Works until `shutdown`, then takes no more leases, asks syncs to come to an end at a checkpoint, waits for what
+    /// runs, ends what takes too long, and destroys every compartment.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let mut attempts = JoinSet::new();
         {
             let work = self.take_leases(&mut attempts);
             tokio::select! {
                 () = work => {},
-                () = self.renew() => {},
-                () = self.pass_recalls() => {},
+                () = self.keep_leases() => {},
                 () = shutdown => {},
             }
         }
+        self.leases.wind_down();
         tokio::select! {
             () = self.drain(&mut attempts) => {},
-            () = self.renew() => {},
-            () = self.pass_recalls() => {},
+            () = self.keep_leases() => {},
         }
         attempts.shutdown().await;
         self.runner.shutdown().await;
+    }
+
+    /// Renews leases, stops those that are recalled or run out, for ever.
+    async fn keep_leases(&self) {
+        let clock = self.runner.clock();
+        tokio::join!(
+            self.renew(),
+            self.pass_recalls(),
+            self.leases.expire_for_ever(clock.as_ref())
+        );
     }
 
     /// Takes leases for ever, never more than there is room for.
@@ -86,6 +106,8 @@ impl Worker {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "no leases to be had; trying again");
+                    self.failed_us
+                        .store(self.runner.monotonic().micros().max(1), Ordering::Relaxed);
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(SOURCE_WAIT[1]);
                 }
@@ -105,10 +127,13 @@ impl Worker {
         let (source, runner) = (Arc::clone(&self.source), self.runner.clone());
         attempts.spawn(async move {
             let name = lease.lease.clone();
-            let settled = runner.run_attempt(lease, taken_us, stopped.clone()).await;
-            let lost = *stopped.borrow() == Some(Stop::Lost);
-            if !lost {
-                settle(source.as_ref(), &name, settled).await;
+            let mut lost = stopped.clone();
+            let settled = runner.run_attempt(lease, taken_us, stopped).await;
+            tokio::select! {
+                biased;
+                // An error would mean that nobody holds the lease: it is held here.
+                _ = lost.wait_for(|stop| *stop == Some(Stop::Lost)) => {},
+                () = settle(source.as_ref(), &name, settled) => {},
             }
             drop((holding, permit));
         });
@@ -119,9 +144,10 @@ impl Worker {
         let clock = self.runner.clock();
         let monotonic = self.runner.monotonic();
         let mut last_us = monotonic.micros();
+        let mut every = self.config.renew_every;
         loop {
             let since = Duration::from_micros(monotonic.micros().saturating_sub(last_us));
-            let due = self.leases.renew_in(self.config.renew_every).saturating_sub(since);
+            let due = self.leases.renew_in(every).saturating_sub(since);
             tokio::select! {
                 () = tokio::time::sleep(due) => {},
                 // Counted from the last renewal still: leases that keep coming do not put it off.
@@ -129,19 +155,29 @@ impl Worker {
             }
             last_us = monotonic.micros();
             let held = self.leases.refs();
-            if held.is_empty() {
+            if held.is_empty() && !self.is_unsure() {
                 continue;
             }
             let asked_at = clock.now();
             match self.source.renew(&held).await {
                 Ok(recalls) => {
+                    every = self.config.renew_every;
                     self.leases.renewed(&held, asked_at);
                     recalls.iter().for_each(|recall| self.leases.recall(recall));
                 }
-                Err(error) => tracing::warn!(%error, leases = held.len(), "leases not renewed"),
+                Err(error) => {
+                    every = self.config.renew_every.min(RENEW_AGAIN);
+                    tracing::warn!(%error, leases = held.len(), "leases not renewed");
+                }
             }
-            self.leases.expire(clock.now());
         }
+    }
+
+    /// Whether leases may have been given to this worker that it never heard of.
+    fn is_unsure(&self) -> bool {
+        let failed_us = self.failed_us.load(Ordering::Relaxed);
+        let since = self.runner.monotonic().micros().saturating_sub(failed_us);
+        failed_us > 0 && Duration::from_micros(since) < UNSURE
     }
 
     async fn pass_recalls(&self) {

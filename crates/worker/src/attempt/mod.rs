@@ -106,7 +106,9 @@ fn prepare_failed(error: &CallError) -> Outcome {
 
 /// Waits until the attempt must stop. Whoever could say so being gone means that nobody will.
 async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
-    match stop.wait_for(Option::is_some).await.map(|stop| *stop) {
+    // What has not begun by the time a shutdown has waited long enough is given back then.
+    let ends = |stop: &Option<Stop>| stop.is_some_and(|stop| stop != Stop::Winding);
+    match stop.wait_for(ends).await.map(|stop| *stop) {
         Ok(Some(stop)) => stop,
         _ => std::future::pending().await,
     }
@@ -116,7 +118,7 @@ fn stopped_early(stop: Stop) -> Outcome {
     match stop {
         Stop::Cancelled => Outcome::Cancelled,
         Stop::Lost => platform("lease_lost", "The lease is somebody else's by now"),
-        Stop::Drained => {
+        Stop::Drained | Stop::Winding => {
             platform("worker_stopped", "The worker shut down before the attempt began")
         }
     }

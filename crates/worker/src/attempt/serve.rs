@@ -372,6 +372,8 @@ impl Serving {
 
     fn stop(&mut self, told: Stop) {
         match told {
+            Stop::Winding if self.lease.function.kind == FunctionKind::Sync => self.soft_deadline(),
+            Stop::Winding => {}
             Stop::Lost => self.kill(Why::Lost),
             Stop::Drained => self.kill(Why::Drained),
             Stop::Cancelled if self.answer.is_none() => {
@@ -383,8 +385,11 @@ impl Serving {
         }
     }
 
+    /// Once: at its time, or before it when the worker winds down.
     fn soft_deadline(&mut self) {
-        self.deadlines.soft = None;
+        if self.answer.is_some() || self.why.is_some() || self.deadlines.soft.take().is_none() {
+            return;
+        }
         self.calls.soft_deadline_is_past();
         self.signal(SignalKind::Deadline);
     }
