@@ -5,3 +5,4 @@
 mod harness;
 mod refusals;
 mod walk;
+mod workers;

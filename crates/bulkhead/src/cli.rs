@@ -44,6 +44,14 @@ impl Cli {
             add("database_url", &serve.database_url);
             add("user", &serve.user);
             add("public_url", &serve.public_url);
+            add("worker.own", &serve.no_worker.then(|| "no".to_owned()));
+        }
+        if let Verb::Worker(worker) = &self.verb {
+            add("worker.token_file", &worker.token_file);
+            add("worker.name", &worker.name);
+            add("data_dir", &worker.data_dir);
+            add("user", &worker.user);
+            add("worker.plaintext", &worker.plaintext.then(|| "yes".to_owned()));
         }
         settings
     }
@@ -59,6 +67,8 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 pub(crate) enum Verb {
     /// Run the server: API, engine, worker, database, in one process.
     Serve(Serve),
+    /// Run executions for a server elsewhere: walls and sandboxes, and nothing else.
+    Worker(Worker),
     /// Compile a project and make its functions live.
     Deploy(Deploy),
     /// Make an earlier deployment's versions live again.
@@ -94,6 +104,9 @@ pub(crate) enum Verb {
     /// Keys of tenants (admin key): list, create, revoke.
     #[command(subcommand)]
     Keys(Keys),
+    /// Workers elsewhere (admin key): list, and the tokens that they join with.
+    #[command(subcommand)]
+    Workers(Workers),
     /// Say what this machine can do, and what each wall would lack.
     Doctor,
     /// Show Bulkhead at work, on an embedded server with the functions in examples/.
@@ -128,6 +141,47 @@ pub(crate) struct Serve {
     /// How callers reach the server.
     #[arg(long)]
     pub(crate) public_url: Option<String>,
+    /// Run no executions here: leave them to workers elsewhere.
+    #[arg(long)]
+    pub(crate) no_worker: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Worker {
+    /// A file with the token that `bulkhead workers token` printed, which nobody else may read.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<String>,
+    /// What it is called in lists [default: the machine's name].
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Bundles that it fetched.
+    #[arg(long)]
+    pub(crate) data_dir: Option<String>,
+    /// Whom a worker started by root becomes.
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// Speak to a server on another machine without TLS.
+    #[arg(long)]
+    pub(crate) plaintext: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Workers {
+    /// List those that the server has heard of lately.
+    List,
+    /// Make a token for workers to join with. It is printed this once.
+    Token {
+        /// What it is for.
+        #[arg(long, default_value = "")]
+        label: String,
+    },
+    /// List tokens, without secrets.
+    Tokens,
+    /// Revoke a token: its workers are refused from then on.
+    Revoke {
+        /// Such as 12ab34cd.
+        token: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -20,19 +20,33 @@ pub(crate) struct Privileged {
 /// Starts the launcher, then gives root away. `instance` names this server among those of the machine, the same
 /// at every start, so that a start cleans up what a killed predecessor left.
 pub(crate) fn begin(config: &Config, instance: &str) -> anyhow::Result<Privileged> {
-    // Nobody else reads database and keys; what others must read is opened up where it is written.
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    own_data_dir(&config.data_dir, config.user)?;
+    prepare(config)?;
     let WallChoice::Process = config.wall;
     let rootfs = config.runtime_dir.join("rootfs");
     let launcher = launcher::start(LauncherConfig { rootfs, instance: instance.to_owned() })?;
-    match config.user {
-        User::Ids { uid, gid } => privileges::drop_to(uid, gid)?,
-        User::AsStarted => {}
-        // Said again in the log, once there is one.
-        User::Off => {}
-    }
+    become_user(config.user)?;
     Ok(Privileged { launcher })
+}
+
+/// The same for a server that builds no compartments: nothing keeps root.
+pub(crate) fn drop_root(config: &Config) -> anyhow::Result<()> {
+    prepare(config)?;
+    become_user(config.user)
+}
+
+fn prepare(config: &Config) -> anyhow::Result<()> {
+    // Nobody else reads database and keys; what others must read is opened up where it is written.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    own_data_dir(&config.data_dir, config.user)
+}
+
+fn become_user(user: User) -> anyhow::Result<()> {
+    match user {
+        User::Ids { uid, gid } => Ok(privileges::drop_to(uid, gid)?),
+        User::AsStarted => Ok(()),
+        // Said again in the log, once there is one.
+        User::Off => Ok(()),
+    }
 }
 
 /// The instance name of the server that owns a data directory.

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bulkhead_config::{AdminKey, Config, Synchronous, load_or_create_admin_key};
@@ -13,19 +14,19 @@ use bulkhead_platform::{Platform, PlatformConfig};
 use bulkhead_server::{App, AppOptions};
 use bulkhead_store::hot::sqlite::SqliteStore;
 use bulkhead_store::{Db, DbOptions, Durability};
-use bulkhead_types::{Clock, Entropy, SystemClock, SystemEntropy, WorkerId};
+use bulkhead_types::{Clock, Entropy, SystemClock, SystemEntropy};
 use bulkhead_wall::DynWall;
-use bulkhead_worker::{
-    Parts, PoolConfig, Runner, SystemMonotonic, Worker, WorkerConfig, ZygoteConfig,
-};
+use bulkhead_worker::{Parts, Runner, SystemMonotonic};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::adapters::{EngineSource, LiveVersions, PlatformHost, TenantEgress};
+use crate::adapters::{LiveVersions, PlatformHost, TenantEgress};
+use own_worker::OwnWorker;
 
 mod identity;
 mod metrics;
+pub(crate) mod own_worker;
 
 /// A server that runs.
 pub(crate) struct Server {
@@ -33,19 +34,21 @@ pub(crate) struct Server {
     pub(crate) url: String,
     /// The operator's key.
     pub(crate) admin_key: AdminKey,
-    /// Runs the attempts; tells what it counted.
-    pub(crate) runner: Runner,
+    /// Runs executions, unless they are left to workers elsewhere.
+    worker: Option<OwnWorker>,
+    app: App,
     stopping: watch::Sender<bool>,
+    closing: watch::Sender<bool>,
     http: JoinHandle<()>,
     background: JoinHandle<()>,
-    worker: JoinHandle<()>,
     /// Held as long as the server uses the data directory.
     _lock: File,
 }
 
 impl Server {
-    /// Starts everything. What a dead predecessor left half done is taken up again before the first request.
-    pub(crate) async fn start(config: &Config, wall: DynWall) -> anyhow::Result<Self> {
+    /// Starts everything. What a dead predecessor left half done is taken up again before the first request. Without a
+    /// wall, the server leaves executions to workers elsewhere.
+    pub(crate) async fn start(config: &Config, wall: Option<DynWall>) -> anyhow::Result<Self> {
         let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) =
             (Arc::new(SystemClock), Arc::new(SystemEntropy));
         let lock = lock_data_dir(config)?;
@@ -69,49 +72,74 @@ impl Server {
             Platform::open(platform_config, db, engine.clone(), gateway.clone(), clock2, entropy2)
                 .await?;
 
-        let parts = Parts {
-            host: Arc::new(PlatformHost(Arc::clone(&platform))),
-            wall,
-            egress: Arc::new(TenantEgress { platform: Arc::clone(&platform), gateway }),
-            clock: Arc::clone(&clock),
-            monotonic: Arc::new(SystemMonotonic::new()),
-            entropy: Arc::clone(&entropy),
-        };
-        let runner = Runner::new(pool(config), ZygoteConfig::default(), parts);
         let (stopping, stops) = watch::channel(false);
-        let worker = work(config, &engine, &runner, worker_id, stops.clone());
+        let (closing, closes) = watch::channel(false);
+        let worker = wall.map(|wall| {
+            let parts = Parts {
+                host: Arc::new(PlatformHost(Arc::clone(&platform))),
+                wall,
+                egress: Arc::new(TenantEgress { platform: Arc::clone(&platform), gateway }),
+                clock: Arc::clone(&clock),
+                monotonic: Arc::new(SystemMonotonic::new()),
+                entropy: Arc::clone(&entropy),
+            };
+            OwnWorker::start(config, &engine, worker_id, parts, stopped(stops.clone()))
+        });
         let background = run_background(engine.clone(), Arc::clone(&platform), stops.clone());
         let options = AppOptions {
             admin_key: admin_key.secret.reveal().to_owned(),
             public_url: url.clone(),
             ceilings: config.ceilings.clone(),
             requests_max: config.http_requests as usize,
-            stopping: stops.clone(),
-            worker_ready: worker_ready(worker.abort_handle()),
-            metrics: metrics::of(runner.clone()),
+            stopping: stops,
+            clock,
+            own_worker: own_worker::describe(worker.as_ref()),
+            worker_ready: own_worker::ready(worker.as_ref()),
+            metrics: metrics::of(worker.as_ref().map(OwnWorker::runner)),
         };
         let app = App::new(engine, platform, entropy, options);
         let connections_max = config.http_connections as usize;
         let http = tokio::spawn(bulkhead_server::serve(
             listener,
-            bulkhead_server::router(app),
+            bulkhead_server::router(app.clone()),
             connections_max,
-            stopped(stops),
+            stopped(closes),
         ));
-        Ok(Self { url, admin_key, runner, stopping, http, background, worker, _lock: lock })
+        Ok(Self { url, admin_key, worker, app, stopping, closing, http, background, _lock: lock })
+    }
+
+    /// What runs this server's own attempts, and tells what it counted.
+    pub(crate) fn runner(&self) -> Option<Runner> {
+        self.worker.as_ref().map(OwnWorker::runner)
     }
 
     /// Takes no more requests, lets those under way and running attempts come to their end within their deadlines,
-    /// and leaves no sandbox behind.
-    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+    /// and leaves no sandbox behind. Workers elsewhere are listened to until the last moment: what they run goes on,
+    /// and it is the time without a server that counts against their leases.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         self.stopping.send_replace(true);
-        // The worker first: requests that wait for an execution end with it.
-        self.worker.await.context("the worker ended badly")?;
-        self.http.await.context("the HTTP server ended badly")?;
+        // Our worker first: requests that wait for an execution end with it.
+        if let Some(worker) = self.worker {
+            worker.ended().await?;
+        }
+        if tokio::time::timeout(REQUESTS_WAIT, self.app.idle()).await.is_err() {
+            tracing::warn!("requests are cut off: they took too long to end");
+        }
+        self.closing.send_replace(true);
+        match tokio::time::timeout(CLOSE_WAIT, &mut self.http).await {
+            Ok(ended) => ended.context("the HTTP server ended badly")?,
+            Err(_) => self.http.abort(),
+        }
         self.background.await.context("the background ended badly")?;
         Ok(())
     }
 }
+
+/// How long requests under way may take once the server stops.
+const REQUESTS_WAIT: Duration = Duration::from_secs(20);
+
+/// How long connections have to end by themselves after that: answers on their way, and logs that are followed.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
 fn platform_config(
     config: &Config,
@@ -132,36 +160,6 @@ async fn stopped(mut stops: watch::Receiver<bool>) {
     drop(stops.wait_for(|stop| *stop).await);
 }
 
-fn worker_ready(
-    worker: tokio::task::AbortHandle,
-) -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
-    Arc::new(move || match worker.is_finished() {
-        true => Err("the worker has ended".to_owned()),
-        false => Ok(()),
-    })
-}
-
-fn work(
-    config: &Config,
-    engine: &Engine,
-    runner: &Runner,
-    id: WorkerId,
-    stops: watch::Receiver<bool>,
-) -> JoinHandle<()> {
-    let source =
-        EngineSource { engine: engine.clone(), worker: id, ceilings: config.ceilings.clone() };
-    let options =
-        WorkerConfig { concurrency: config.worker_units as usize, ..WorkerConfig::default() };
-    let worker = Worker::new(options, Arc::new(source), runner.clone());
-    tokio::spawn(worker.run(stopped(stops)))
-}
-
-fn pool(config: &Config) -> PoolConfig {
-    let usual = PoolConfig::default();
-    let parked_min = config.worker_parked as usize;
-    PoolConfig { parked_min, parked_max: usual.parked_max.max(parked_min), ..usual }
-}
-
 /// Starts what time alone brings about: due schedules, dead leases, retries.
 fn run_background(
     engine: Engine,
@@ -172,8 +170,8 @@ fn run_background(
     tokio::spawn(async move { engine.run_background(resolve, stopped(stops)).await })
 }
 
-/// Two servers over one database would run everything twice.
-fn lock_data_dir(config: &Config) -> anyhow::Result<File> {
+/// Two servers over one database would run everything twice; a worker has what a compartment mounts there.
+pub(crate) fn lock_data_dir(config: &Config) -> anyhow::Result<File> {
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("can't make {}", config.data_dir.display()))?;
     let path = config.data_dir.join("lock");

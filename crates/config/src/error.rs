@@ -55,6 +55,11 @@ pub enum ConfigError {
         /// What is wrong, and what to write.
         why: String,
     },
+    /// A worker has nothing to join with.
+    #[error(
+        "a worker needs a token: --token-file FILE or BULKHEAD_WORKER_TOKEN; `bulkhead workers token` on the server makes one"
+    )]
+    NoWorkerToken,
     /// A file of ours in the data directory is not as it must be.
     #[error("{path}: {why}")]
     DataDir {

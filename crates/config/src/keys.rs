@@ -52,6 +52,21 @@ pub fn find_admin_key(config: &Config) -> Option<Secret> {
     config.admin_key.clone().or_else(|| kept().and_then(|file| read(file).ok()))
 }
 
+/// What a worker joins a server with: the token that was set, else the one in the file that was named.
+///
+/// # Errors
+/// When neither was, or the file can't be read, can be read by others, or has no token in it.
+pub fn find_worker_token(config: &Config) -> Result<Secret, ConfigError> {
+    if let Some(secret) = &config.worker_token {
+        return Ok(secret.clone());
+    }
+    let Some(path) = &config.worker_token_file else { return Err(ConfigError::NoWorkerToken) };
+    let failed = |why: String| ConfigError::DataDir { path: path.clone(), why };
+    let file = std::fs::File::open(path);
+    let file = file.map_err(|error| failed(format!("can't be read: {error}")))?;
+    read(file).map_err(failed)
+}
+
 fn read(file: std::fs::File) -> Result<Secret, String> {
     let readable = |error| format!("can't be read: {error}");
     let mode = file.metadata().map_err(readable)?.mode() & 0o777;

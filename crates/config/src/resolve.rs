@@ -32,6 +32,18 @@ pub struct Config {
     pub user: User,
     /// Attempts that run at the same time.
     pub worker_units: u32,
+    /// Whether a server runs executions itself.
+    pub worker_own: bool,
+    /// What a worker is called in lists; `None` is the machine's name.
+    pub worker_name: Option<String>,
+    /// How long a stop waits for running attempts before it ends them.
+    pub worker_drain: Duration,
+    /// What a worker joins a server with.
+    pub worker_token: Option<Secret>,
+    /// A file with that token.
+    pub worker_token_file: Option<PathBuf>,
+    /// Whether a worker may speak to a server elsewhere without TLS.
+    pub worker_plaintext: bool,
     /// Sandboxes forked ahead for each warm function.
     pub worker_parked: u32,
     /// What a commit survives.
@@ -229,6 +241,19 @@ impl Config {
                 "" => around.cores.max(1) * UNITS_PER_CORE,
                 _ => read.small("worker.units", 1, 100_000)?,
             },
+            worker_own: read.get("worker.own", yes_or_no)?,
+            worker_name: Some(read.text("worker.name").0).filter(|name| !name.is_empty()),
+            worker_drain: read.get("worker.drain", |text| {
+                let time = humantime::parse_duration(text).ok();
+                let range = Duration::ZERO..=Duration::from_secs(24 * 3_600);
+                time.filter(|time| range.contains(time))
+                    .ok_or_else(|| "it must be a time from 0s to 24h, such as 30s".to_owned())
+            })?,
+            worker_token: read.secret("worker.token", 24)?,
+            worker_token_file: read.get("worker.token_file", |text| {
+                Ok((!text.is_empty()).then(|| around.directory.join(text)))
+            })?,
+            worker_plaintext: read.get("worker.plaintext", yes_or_no)?,
             worker_parked: read.small("worker.parked", 0, 1_000)?,
             synchronous: read.get("sqlite.synchronous", |text| match text {
                 "normal" => Ok(Synchronous::Normal),
@@ -263,6 +288,14 @@ impl Config {
 
 /// Attempts mostly wait for other people's APIs: this many share a core.
 const UNITS_PER_CORE: u32 = 16;
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("it must be yes or no".to_owned()),
+    }
+}
 
 fn path(text: &str, around: &Surroundings) -> Result<PathBuf, String> {
     if text.is_empty() {

@@ -62,6 +62,29 @@ pub const SETTINGS: &[Setting] = &[
         "whom a server started by root becomes: NAME, UID, UID:GID, `auto` (bulkhead, else 65534), or `off`",
     ),
     one("worker.units", "", "attempts that run at the same time; else 16 per core"),
+    one(
+        "worker.own",
+        "yes",
+        "whether `serve` runs executions itself; `no` leaves them to workers elsewhere",
+    ),
+    one("worker.name", "", "what a worker is called in lists; else the machine's name"),
+    one(
+        "worker.drain",
+        "30s",
+        "how long a stop waits for running attempts before it ends them, to be run again",
+    ),
+    Setting {
+        key: "worker.token",
+        shape: Shape::Secret,
+        default: "",
+        what: "worker: the token it joins with, from `bulkhead workers token`",
+    },
+    one("worker.token_file", "", "worker: a file with that token, which nobody else may read"),
+    one(
+        "worker.plaintext",
+        "no",
+        "worker: `yes` speaks to a server elsewhere without TLS, for a network that is closed otherwise",
+    ),
     one("worker.parked", "4", "sandboxes forked ahead for each warm function"),
     one(
         "sqlite.synchronous",

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bulkhead_api::Op;
-use bulkhead_api::worker::{LeaveRequest, Me, Needs};
+use bulkhead_api::worker::{LeaveRequest, Me, Needs, RenewRequest};
 use bulkhead_client::{Client, ClientError, Request};
 use bulkhead_egress::{Gateway, Policy, Rule};
 use bulkhead_types::{Clock, Entropy, LeaseRef, Version, WorkerId};
@@ -31,7 +31,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 
-/// How long a farewell may take.
+/// How long a greeting may take, and a farewell.
+const GREET_WAIT: Duration = Duration::from_secs(10);
 const LEAVE_WAIT: Duration = Duration::from_secs(5);
 
 /// What the binary decides.
@@ -110,6 +111,15 @@ impl Remote {
             draining: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Says to the server that this worker is there, holding nothing.
+    ///
+    /// # Errors
+    /// When the server refuses it, or can't be reached.
+    pub async fn greet(&self) -> Result<(), ClientError> {
+        let renew = RenewRequest { me: self.me(0), leases: Vec::new() };
+        self.ask::<_, Value>(Op::WorkerRenew, &renew, GREET_WAIT).await.map(drop)
     }
 
     /// Says with the next message that this worker takes no more leases.

@@ -54,6 +54,8 @@ pub(crate) struct Inner {
     pub(crate) requests: Semaphore,
     /// Workers' messages under way: they neither take callers' places nor are kept out by them.
     pub(crate) messages: Semaphore,
+    /// Calls of functions on workers elsewhere, likewise.
+    pub(crate) calls: Semaphore,
     pub(crate) held: Held,
     pub(crate) seen: Seen,
     /// When the server started.
@@ -66,7 +68,8 @@ pub(crate) struct Inner {
 /// then.
 const FOLLOWERS_MAX: usize = 256;
 
-/// Messages of workers under way at the same time: each worker has two that wait, and its functions' calls.
+/// Messages of workers under way at the same time, of which each worker has two that wait; and, apart, calls of their
+/// functions.
 const MESSAGES_MAX: usize = 10_000;
 
 /// How often a stopping server looks whether requests are under way still.
@@ -88,6 +91,7 @@ impl App {
             admin_hash: Sha256::digest(options.admin_key.as_bytes()).into(),
             requests: Semaphore::new(options.requests_max),
             messages: Semaphore::new(MESSAGES_MAX),
+            calls: Semaphore::new(MESSAGES_MAX),
             held: Held::default(),
             seen: Seen::default(),
             since: options.clock.now(),
@@ -98,10 +102,16 @@ impl App {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Returns when no caller's request is under way any more. Workers' messages are not waited for. Looks again and
-    /// again, for as long as a stop lasts: to wait for all places would keep `/healthz` out of them.
+    /// Returns when no caller's request and no function's call is under way any more. Other messages of workers are
+    /// not waited for. Looks again and again, for as long as a stop lasts: to wait for all places would keep `/healthz`
+    /// out of them.
     pub async fn idle(&self) {
-        while self.inner.requests.available_permits() < self.inner.options.requests_max {
+        let inner = &self.inner;
+        let busy = || {
+            inner.requests.available_permits() < inner.options.requests_max
+                || inner.calls.available_permits() < MESSAGES_MAX
+        };
+        while busy() {
             tokio::time::sleep(IDLE_LOOK).await;
         }
     }

@@ -55,7 +55,11 @@ async fn checked(gate: Gate, mut request: Request, next: Next) -> Result<Respons
     if *inner.options.stopping.borrow() && !goes_on(route) {
         return Err(ApiError::new("shutting_down", "the server is stopping; try again"));
     }
-    let slots = if route.access == Access::Worker { &inner.messages } else { &inner.requests };
+    let slots = match (route.access, route.op) {
+        (Access::Worker, Op::WorkerCall) => &inner.calls,
+        (Access::Worker, _) => &inner.messages,
+        _ => &inner.requests,
+    };
     let _slot = slots.try_acquire().map_err(|_| {
         ApiError::new("overloaded", "the server has as many requests under way as it takes")
     })?;
@@ -75,11 +79,12 @@ async fn checked(gate: Gate, mut request: Request, next: Next) -> Result<Respons
     within(route.deadline, AssertUnwindSafe(next.run(request)).catch_unwind()).await
 }
 
-/// Whether a route is served while the server stops: what workers run comes to its end, but they get nothing new.
+/// Whether a route is served while the server stops: outcomes and renewals are taken to the last moment. A call would
+/// keep the server from its end; refused here it surely had no effect, and the worker carries it to the next server.
 fn goes_on(route: &Route) -> bool {
     match route.access {
         Access::Open => true,
-        Access::Worker => route.op != Op::WorkerLease,
+        Access::Worker => !matches!(route.op, Op::WorkerLease | Op::WorkerCall),
         Access::Tenant | Access::Admin => false,
     }
 }

@@ -22,7 +22,10 @@ pub(super) const ADMIN: &str = "bhadmin_0123456789abcdef0123456789abcdef";
 pub(super) struct Harness {
     pub(super) url: String,
     pub(super) engine: Engine,
-    pub(super) stopping: watch::Sender<bool>,
+    /// Ends the listener.
+    pub(super) closing: watch::Sender<bool>,
+    /// Lets the routes take nothing new.
+    stopping: watch::Sender<bool>,
     pub(super) served: tokio::task::JoinHandle<()>,
     client: Client<HttpConnector, Full<bytes::Bytes>>,
     _directory: tempfile::TempDir,
@@ -71,22 +74,30 @@ impl Harness {
             .await
             .unwrap();
         let (stopping, stops) = watch::channel(false);
+        let (closing, closes) = watch::channel(false);
         let options = AppOptions {
             admin_key: ADMIN.to_owned(),
             public_url: url.clone(),
             ceilings: Limits { memory_mib: 512, ..Limits::default() },
             requests_max,
-            stopping: stops.clone(),
+            stopping: stops,
+            clock: Arc::new(SystemClock),
+            own_worker: Arc::new(|| None),
             worker_ready: Arc::new(|| Ok(())),
             metrics: Arc::new(|_| {}),
         };
         let app = App::new(engine.clone(), platform, entropy, options);
         let router = bulkhead_server::router(app);
         let served = tokio::spawn(bulkhead_server::serve(listener, router, 100, async move {
-            drop(stops.clone().wait_for(|stop| *stop).await);
+            drop(closes.clone().wait_for(|stop| *stop).await);
         }));
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { url, engine, stopping, served, client, _directory: directory }
+        Self { url, engine, closing, stopping, served, client, _directory: directory }
+    }
+
+    /// From here on the routes take nothing new; what is on its way comes to its end.
+    pub(super) fn stop_routes(&self) {
+        self.stopping.send_replace(true);
     }
 
     /// Sends; `key` and other headers as given.

@@ -156,7 +156,8 @@ async fn beyond_its_slots_the_server_says_when_to_come_back() {
 async fn a_stopping_server_takes_nothing_new_and_ends() {
     let server = Harness::start().await;
     assert_eq!(server.send("GET", "/readyz", &[], "").await.status, 200);
-    server.stopping.send_replace(true);
+    server.stop_routes();
+    server.closing.send_replace(true);
     tokio::time::timeout(std::time::Duration::from_secs(10), server.served).await.unwrap().unwrap();
 }
 

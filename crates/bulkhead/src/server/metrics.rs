@@ -6,8 +6,12 @@ use bulkhead_telemetry::metrics::{Kind, Page, as_f64};
 use bulkhead_worker::{BUCKETS_US, Runner};
 
 /// Adds the worker's numbers to a page.
-pub(super) fn of(runner: Runner) -> Arc<dyn Fn(&mut Page) + Send + Sync> {
-    Arc::new(move |page| print(&runner, page))
+pub(super) fn of(runner: Option<Runner>) -> Arc<dyn Fn(&mut Page) + Send + Sync> {
+    Arc::new(move |page| {
+        if let Some(runner) = &runner {
+            print(runner, page);
+        }
+    })
 }
 
 fn print(runner: &Runner, page: &mut Page) {

@@ -65,7 +65,7 @@ async fn measure(embedded: &Embedded, typed: &Bench) -> anyhow::Result<(Vec<Seri
     let samples = sustain(client, span).await?;
     let rate = per_second(samples.len(), began.elapsed());
     let busy = Series::of_durations(format!("action/{CALLERS} callers"), &samples);
-    let sandboxes = embedded.server.runner.snapshot();
+    let sandboxes = embedded.runner.snapshot();
     output::say(&format!(
         "starts: {} parked, {} forked, {} cold; {} sandboxes for {} attempts",
         sandboxes.parked,

@@ -155,7 +155,7 @@ async fn cold(embedded: &Embedded, functions: &[DeployFunction]) -> anyhow::Resu
 /// Those of the newest `count` starts that came to be this way, in milliseconds.
 #[allow(clippy::cast_precision_loss, reason = "microseconds of a start are far below 2^52")]
 fn newest(embedded: &Embedded, kind: StartKind, count: usize) -> Vec<f64> {
-    let recent = embedded.server.runner.recent_starts();
+    let recent = embedded.runner.recent_starts();
     let newest = recent.iter().rev().take(count);
     newest.filter(|start| start.kind == kind).map(|start| start.start_us as f64 / 1e3).collect()
 }

@@ -12,6 +12,7 @@ use bulkhead_client::{Client, Request};
 use bulkhead_config::{Config, User};
 use bulkhead_telemetry::LogFormat;
 use bulkhead_wall_process::ProcessWall;
+use bulkhead_worker::Runner;
 use rustix::process::{Gid, Uid};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -59,6 +60,8 @@ pub(crate) fn prepare(
 pub(crate) struct Embedded {
     /// The server.
     pub(crate) server: Server,
+    /// Runs its attempts; tells what it counted.
+    pub(crate) runner: Runner,
     /// Talks to it with the tenant's key.
     pub(crate) client: Client,
     /// Removed with the last value.
@@ -69,14 +72,15 @@ impl Ready {
     /// Starts the server and makes the tenant.
     pub(crate) async fn start(self) -> anyhow::Result<Embedded> {
         let wall = Arc::new(ProcessWall::new(self.privileged.launcher)?);
-        let server = Server::start(&self.config, wall).await?;
+        let server = Server::start(&self.config, Some(wall)).await?;
+        let runner = server.runner().context("an embedded server runs its executions itself")?;
         let admin = Client::new(&server.url, Some(server.admin_key.secret.reveal()))?;
         let put = Request::new(Op::PutTenant, &[TENANT]).json(&PutTenant::default());
         admin.call::<Tenant>(put).await?;
         let create = Request::new(Op::CreateKey, &[TENANT]).json(&json!({"label": "embedded"}));
         let key: KeyCreated = admin.call(create).await?;
         let client = admin.with_key(&key.secret);
-        Ok(Embedded { server, client, _directory: self.directory })
+        Ok(Embedded { server, runner, client, _directory: self.directory })
     }
 }
 

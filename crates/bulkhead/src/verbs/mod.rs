@@ -20,6 +20,8 @@ mod run;
 mod serve;
 mod sync;
 mod tenants;
+mod worker;
+mod workers;
 
 use std::io::Read as _;
 
@@ -46,6 +48,8 @@ pub(crate) fn run(verb: Verb, context: Context) -> anyhow::Result<u8> {
         Verb::Connections(typed) => connections::run(typed, &context),
         Verb::Tenants(typed) => tenants::run(typed, &context),
         Verb::Keys(typed) => keys::run(typed, &context),
+        Verb::Worker(_) => worker::run(&context),
+        Verb::Workers(typed) => workers::run(typed, &context),
         Verb::Doctor => doctor::run(&context),
         Verb::Demo(typed) => demo::run(&typed, context),
         Verb::Bench(typed) => bench::run(&typed, context),

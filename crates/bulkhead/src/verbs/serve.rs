@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bulkhead_config::User;
 use bulkhead_telemetry::LogFormat;
+use bulkhead_wall::DynWall;
 use bulkhead_wall_process::ProcessWall;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -15,7 +16,15 @@ use crate::{exit, output};
 /// Runs until SIGINT or SIGTERM. The privileged start comes first, while there is one thread.
 pub(crate) fn run(context: Context) -> anyhow::Result<u8> {
     let config = &context.config;
-    let privileged = privileged::begin(config, &privileged::instance_of(&config.data_dir))?;
+    let instance = privileged::instance_of(&config.data_dir);
+    let privileged = match config.worker_own {
+        true => Some(privileged::begin(config, &instance)?),
+        // No compartments are built here: nothing needs root.
+        false => {
+            privileged::drop_root(config)?;
+            None
+        }
+    };
     let format = if config.log_json { LogFormat::Json } else { LogFormat::Text };
     bulkhead_telemetry::init(&config.log_level, format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -23,14 +32,17 @@ pub(crate) fn run(context: Context) -> anyhow::Result<u8> {
     Ok(exit::DONE)
 }
 
-async fn serve(context: &Context, privileged: Privileged) -> anyhow::Result<()> {
+async fn serve(context: &Context, privileged: Option<Privileged>) -> anyhow::Result<()> {
     let config = &context.config;
     if config.user == User::Off {
         tracing::warn!("user = off: the process that speaks HTTP, SQL and TLS keeps root");
     }
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let wall = Arc::new(ProcessWall::new(privileged.launcher)?);
+    let wall = match privileged {
+        Some(privileged) => Some(Arc::new(ProcessWall::new(privileged.launcher)?) as DynWall),
+        None => None,
+    };
     let server = Server::start(config, wall).await?;
     if server.admin_key.created {
         output::say(&format!(

@@ -250,7 +250,7 @@ async fn sandboxes(embedded: &Embedded) -> Checked {
             break;
         }
     }
-    let now = embedded.server.runner.snapshot();
+    let now = embedded.runner.snapshot();
     let same = claim(now.sandboxes_used == attempts, || {
         format!("{attempts} attempts, but {} sandboxes", now.sandboxes_used)
     });
