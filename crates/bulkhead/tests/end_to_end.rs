@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use bulkhead_api::Op;
 use bulkhead_client::Request;
 use serde_json::{Value, json};
+use support::web::Web;
 use support::{Home, Server, action, execution, submit, until};
 use tokio::task::JoinSet;
 
@@ -120,15 +121,19 @@ async fn nothing_of_one_execution_is_there_for_the_next() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_programs_need_of_node_works_in_a_forked_sandbox() {
+    let web = Web::start();
     let home = Home::new();
-    let server = Server::start(&home, &[]);
+    let rule = format!("egress.allow=name=web 127.0.0.1/32 :{} :{}", web.http, web.https);
+    let server = Server::start(&home, &[&rule]);
     let client = server.tenant("t", "tests/functions").await;
-    // Those that need no host to talk to; `runtime/node/test` holds the network to real servers.
-    let features = action(&client, "features", "features", json!({})).await.unwrap();
+    let http = format!("http://127.0.0.1:{}", web.http);
+    let https = format!("https://127.0.0.1:{}", web.https);
+    let targets = json!({"http": http, "https": https});
+    let features = action(&client, "features", "features", targets).await.unwrap();
     let features = features.as_object().unwrap();
     let broken: Vec<_> = features.iter().filter(|(_, it)| it["works"] != true).collect();
     assert!(broken.is_empty(), "{broken:#?}");
-    assert!(features.len() >= 14, "{:?}", features.keys());
+    assert!(features.len() >= 20, "{:?}", features.keys());
     server.stop();
 }
 

@@ -3,6 +3,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests start the program under test")]
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
+pub(crate) mod web;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
