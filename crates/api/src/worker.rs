@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use bulkhead_types::{
-    Lease, LeaseRef, Outcome, TimelineEvent, Timestamp, Usage, Version, VersionId, WorkerId,
+    Lease, LeaseRef, Outcome, Room, TimelineEvent, Timestamp, Usage, Version, VersionId, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -49,6 +49,9 @@ pub struct LeaseRequest {
     pub me: Me,
     /// Leases to take at most; more than [`LEASES_MAX`] is understood as that.
     pub max: usize,
+    /// What it has room for; absent is `max` executions that ask for nothing unusual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<Room>,
     /// How long to wait for work, milliseconds; more than [`WAIT_MS_MAX`] is understood as that.
     pub wait_ms: u64,
 }

@@ -8,7 +8,7 @@ use bulkhead_engine::{Engine, EngineError, Live, Resolve};
 use bulkhead_platform::{Platform, PlatformError};
 use bulkhead_protocol::{CallError, LogLine, OpenRequest, Refused, StartKind};
 use bulkhead_types::{
-    ConnectionId, FunctionKey, Lease, LeaseRef, Limits, TimelineEvent, Version, WorkerId,
+    ConnectionId, FunctionKey, Lease, LeaseRef, Limits, Room, TimelineEvent, Version, WorkerId,
 };
 use bulkhead_worker::{
     Connected, Egress, Host, Prepared, Recall, RecallReason, Settled, SourceError, WorkSource,
@@ -46,8 +46,12 @@ const fn start_text(start: StartKind) -> &'static str {
 
 #[async_trait]
 impl WorkSource for EngineSource {
-    async fn lease(&self, max: usize) -> Result<Vec<Lease>, SourceError> {
-        let leases = self.engine.lease(&self.worker, max).await.map_err(|e| source_error(&e))?;
+    fn may_ask_anew(&self) -> bool {
+        true
+    }
+
+    async fn lease(&self, room: Room) -> Result<Vec<Lease>, SourceError> {
+        let leases = self.engine.lease(&self.worker, room).await.map_err(|e| source_error(&e))?;
         let within = |lease: Lease| Lease { limits: lease.limits.within(&self.ceilings), ..lease };
         Ok(leases.into_iter().map(within).collect())
     }
@@ -141,6 +145,7 @@ impl Resolve for LiveVersions {
             version: version.id.clone(),
             limits: version.spec.limits.clone(),
             retry: version.spec.retry.clone(),
+            concurrency: version.spec.concurrency.key.clone(),
             input: Value::Null,
         })
     }

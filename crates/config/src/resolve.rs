@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bulkhead_types::Limits;
+use bulkhead_types::{CPU_UNITS_PER_CORE, Limits};
 use ipnet::IpNet;
 
 use crate::error::ConfigError;
@@ -30,7 +30,7 @@ pub struct Config {
     pub wall: WallChoice,
     /// Whom the server becomes when root starts it.
     pub user: User,
-    /// Attempts that run at the same time.
+    /// CPU units for attempts to take.
     pub worker_units: u32,
     /// Whether a server runs executions itself.
     pub worker_own: bool,
@@ -44,6 +44,8 @@ pub struct Config {
     pub worker_token_file: Option<PathBuf>,
     /// Whether a worker may speak to a server elsewhere without TLS.
     pub worker_plaintext: bool,
+    /// Memory, in MiB, for attempts to take.
+    pub worker_memory_mib: u64,
     /// Sandboxes forked ahead for each warm function.
     pub worker_parked: u32,
     /// What a commit survives.
@@ -238,7 +240,7 @@ impl Config {
             })?,
             user: read.get("user", |text| user(text, around))?,
             worker_units: match read.text("worker.units").0.as_str() {
-                "" => around.cores.max(1) * UNITS_PER_CORE,
+                "" => around.cores.max(1) * CPU_UNITS_PER_CORE,
                 _ => read.small("worker.units", 1, 100_000)?,
             },
             worker_own: read.get("worker.own", yes_or_no)?,
@@ -254,6 +256,10 @@ impl Config {
                 Ok((!text.is_empty()).then(|| around.directory.join(text)))
             })?,
             worker_plaintext: read.get("worker.plaintext", yes_or_no)?,
+            worker_memory_mib: match read.text("worker.memory_mib").0.as_str() {
+                "" => memory_for_attempts(around.memory_mib),
+                _ => u64::from(read.small("worker.memory_mib", 64, 1 << 30)?),
+            },
             worker_parked: read.small("worker.parked", 0, 1_000)?,
             synchronous: read.get("sqlite.synchronous", |text| match text {
                 "normal" => Ok(Synchronous::Normal),
@@ -286,8 +292,15 @@ impl Config {
     }
 }
 
-/// Attempts mostly wait for other people's APIs: this many share a core.
-const UNITS_PER_CORE: u32 = 16;
+/// Attempts may take three quarters of the machine's memory, in MiB: the server, its caches, warm compartments and
+/// the kernel have the rest.
+const fn memory_for_attempts(machine_mib: u64) -> u64 {
+    let all = if machine_mib == 0 { MEMORY_MIB_UNKNOWN } else { machine_mib };
+    all / 4 * 3
+}
+
+/// What a machine that does not tell is taken to have.
+const MEMORY_MIB_UNKNOWN: u64 = 4_096;
 
 fn yes_or_no(text: &str) -> Result<bool, String> {
     match text {
@@ -422,6 +435,9 @@ fn ceilings(read: &Reader<'_>) -> Result<Limits, ConfigError> {
         log_bytes: mib("limits.log_mib", 4096)?,
         log_lines: read.number("limits.log_lines", 1, 1 << 30)?,
         connections: read.small("limits.connections", 1, 65_535)?,
+        // Bounded by what a worker has.
+        cpu_units: u32::MAX,
+        memory_reserved_mib: u64::MAX,
     })
 }
 

@@ -11,7 +11,7 @@ fn around(file: &str, env: &[(&str, &str)]) -> (tempfile::TempDir, Surroundings)
     let env: BTreeMap<_, _> =
         env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let directory = dir.path().to_owned();
-    (dir, Surroundings { env, directory, cores: 2, ..Surroundings::default() })
+    (dir, Surroundings { env, directory, cores: 2, memory_mib: 8_192, ..Surroundings::default() })
 }
 
 fn resolve(file: &str, env: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, String> {
@@ -28,7 +28,7 @@ fn with_nothing_said_the_defaults_hold() {
     let config = resolve("", &[], &[]).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:8686");
     assert_eq!(config.ceilings.time_ms, 600_000);
-    assert_eq!(config.worker_units, 32);
+    assert_eq!((config.worker_units, config.worker_memory_mib), (32, 6_144));
     assert_eq!(config.synchronous, Synchronous::Full);
     assert_eq!(config.user, User::AsStarted);
     assert!(config.egress.is_empty());

@@ -64,6 +64,8 @@ pub struct Surroundings {
     pub root: bool,
     /// The machine's cores.
     pub cores: u32,
+    /// The machine's memory, in MiB; 0 is unknown.
+    pub memory_mib: u64,
 }
 
 impl Surroundings {
@@ -82,8 +84,17 @@ impl Surroundings {
             program: std::env::current_exe().unwrap_or_default(),
             root,
             cores: u32::try_from(cores).unwrap_or(1),
+            memory_mib: memory_mib(),
         }
     }
+}
+
+fn memory_mib() -> u64 {
+    let told = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = told.lines().find_map(|line| line.strip_prefix("MemTotal:")).and_then(|rest| {
+        rest.split_whitespace().next().and_then(|number| number.parse::<u64>().ok())
+    });
+    kib.unwrap_or(0) / 1_024
 }
 
 /// Everything that was said, by setting.

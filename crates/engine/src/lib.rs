@@ -4,7 +4,8 @@
 //! - [`Engine::submit`]: idempotency and admission, then a queued execution (`submit.rs`).
 //! - [`Engine::lease`], [`Engine::renew`], [`Engine::recalls`], [`Engine::settle`]: the worker's side (`worker.rs`).
 //! - [`Engine::wait`], [`Engine::execution`], …: looking at it (`look.rs`).
-//! - [`Engine::cancel`], [`Engine::retry`]: stopping it, repeating it (`stop.rs`).
+//! - [`Engine::cancel`], [`Engine::retry`], [`Engine::replay`]: stopping it, repeating it (`stop.rs`).
+//! - [`Engine::set_gate`], [`Engine::set_share`], …: limits and pauses (`gates.rs`).
 //! - [`Engine::put_schedule`], …: what makes executions by the clock (`schedule.rs`).
 //! - [`Engine::run_background`], [`Engine::recover`]: what time alone brings about (`background.rs`).
 //!
@@ -14,6 +15,7 @@
 
 mod background;
 mod error;
+mod gates;
 mod look;
 mod recalls;
 mod schedule;
@@ -30,14 +32,15 @@ use bulkhead_types::{Clock, Entropy};
 use tokio::sync::Notify;
 
 pub use bulkhead_sched::frequency::{Frequency, FrequencyError};
+pub use bulkhead_sched::gate::Gate;
 pub use bulkhead_sched::share::{Share, ShareLimits};
 pub use bulkhead_store::hot::model::{
-    ExecutionFilter, Idempotency, Overlap, Page, RecallReason, Schedule, ScheduleKey, Settled,
+    ExecutionFilter, GateChange, GateOf, Idempotency, Overlap, Page, RecallReason, Schedule, ScheduleKey, Settled,
     Settlement, Submit, SubmitError, Submitted,
 };
 pub use error::EngineError;
 pub use schedule::{Live, Resolve, ScheduleSpec};
-pub use stop::CancelOutcome;
+pub use stop::{CancelOutcome, REPLAYED_MAX, Replayed};
 pub use worker::Recall;
 
 /// The engine. Cheap to clone; all clones are one.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bulkhead_types::{Attempt, Execution, ExecutionId, LeaseRef, TenantId, TimelineEvent};
 
-use crate::{Engine, EngineError, ExecutionFilter, Page, Share, ShareLimits};
+use crate::{Engine, EngineError, ExecutionFilter, Page};
 
 impl Engine {
     /// Waits for an execution to end. Returns it final, or `None` after `patience`, or when there is no such one.
@@ -99,27 +99,5 @@ impl Engine {
         event: TimelineEvent,
     ) -> Result<(), EngineError> {
         Ok(self.inner.store.append_event(lease.execution.clone(), event).await?)
-    }
-
-    /// Sets what a tenant may have running and queued, and its weight.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn set_share(
-        &self,
-        tenant: &TenantId,
-        limits: ShareLimits,
-    ) -> Result<(), EngineError> {
-        self.inner.store.set_share(tenant.clone(), limits).await?;
-        self.inner.runnable.notify_one();
-        Ok(())
-    }
-
-    /// What a tenant has queued, waiting and running; `None` before its first execution.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn share(&self, tenant: &TenantId) -> Result<Option<Share>, EngineError> {
-        Ok(self.inner.store.share(tenant.clone()).await?)
     }
 }

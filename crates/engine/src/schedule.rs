@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 use bulkhead_sched::frequency::Frequency;
+use bulkhead_sched::schedule;
 use bulkhead_store::hot::model::{Fire, Fired};
 use bulkhead_types::{
-    ConnectionId, ExecutionId, FunctionKey, Limits, RetryPolicy, TenantId, Timestamp, Trigger,
-    VersionId,
+    ConcurrencyKey, ConnectionId, ExecutionId, FunctionKey, Limits, RetryPolicy, ScheduleOptions,
+    TenantId, Timestamp, Trigger, VersionId,
 };
 use serde_json::Value;
 
@@ -14,6 +15,9 @@ use crate::{Engine, EngineError, Schedule, ScheduleKey, Submit, Submitted};
 /// Schedules fired in one go.
 const FIRED_AT_ONCE: usize = 200;
 
+/// Why a due schedule made no execution.
+const MISSED: &str = "the run was missed, and this schedule leaves missed runs out";
+
 /// A schedule to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScheduleSpec {
@@ -21,6 +25,8 @@ pub struct ScheduleSpec {
     pub key: ScheduleKey,
     /// `every 5m`, or `cron: 0 6 * * 1-5 Europe/Paris`.
     pub frequency: String,
+    /// How it keeps its times.
+    pub options: ScheduleOptions,
     /// Whether it rests until [`Engine::resume`].
     pub paused: bool,
     /// Whether it is due at once, besides its frequency: a sync of a new connection.
@@ -36,6 +42,8 @@ pub struct Live {
     pub limits: Limits,
     /// How failures are tried again.
     pub retry: RetryPolicy,
+    /// A key that only so many attempts may share at the same time.
+    pub concurrency: Option<ConcurrencyKey>,
     /// What it is called with; `null` for syncs.
     pub input: Value,
 }
@@ -52,17 +60,18 @@ pub trait Resolve: Send + Sync + 'static {
 }
 
 impl Engine {
-    /// Makes a schedule, or changes one. With the frequency it had, an existing one keeps its next time and
+    /// Makes a schedule, or changes one. With the frequency and the options it had, an existing one keeps its next time and
     /// whether it is paused.
     ///
     /// # Errors
     /// [`EngineError::Frequency`], which says what to write instead; when the store fails.
     pub async fn put_schedule(&self, spec: ScheduleSpec) -> Result<Schedule, EngineError> {
         let now = self.inner.clock.now();
-        let next_at = next_after(&spec.frequency, now, now)?;
+        let next_at = next_after(&spec.key, &spec.frequency, spec.options, now, now)?;
         let schedule = Schedule {
             key: spec.key,
             frequency: spec.frequency,
+            options: spec.options,
             anchor: now,
             paused: spec.paused,
             next_at,
@@ -84,7 +93,7 @@ impl Engine {
         self.set_paused(key, true).await
     }
 
-    /// Wakes a schedule: what it missed is made up for once, at once.
+    /// Wakes a schedule: what it missed is made up for once, at once, unless its options say otherwise.
     ///
     /// # Errors
     /// [`EngineError::ScheduleNotFound`]; when the store fails.
@@ -144,9 +153,9 @@ impl Engine {
             if due.is_empty() {
                 return Ok(next_at);
             }
-            for schedule in due {
-                self.fire(schedule, now, resolve).await?;
-            }
+            // Together, so that the store commits them together.
+            let fired = due.into_iter().map(|schedule| self.fire(schedule, now, resolve));
+            futures_util::future::try_join_all(fired).await?;
         }
     }
 
@@ -156,16 +165,20 @@ impl Engine {
         now: Timestamp,
         resolve: &dyn Resolve,
     ) -> Result<(), EngineError> {
-        let key = schedule.key;
+        let Schedule { key, options, anchor, next_at: due_at, .. } = schedule;
         // A frequency that can't be read any more, or never comes again, rests for as long as a schedule can.
-        let next_at = next_after(&schedule.frequency, schedule.anchor, now)
+        let next_at = next_after(&key, &schedule.frequency, options, anchor, now)
             .unwrap_or_else(|_| now.after(bulkhead_sched::frequency::INTERVAL_MAX));
-        let live = resolve.live(&key.function, key.connection.as_ref()).await;
-        let what = live.map(|live| {
-            let id = ExecutionId::generate(now, self.inner.entropy.as_ref());
-            (id, Box::new(submit_of(&key, live, Trigger::Schedule)))
-        });
-        let fire = Fire { key, due_at: schedule.next_at, next_at, now, what };
+        let what = if schedule::runs(options, due_at, now) {
+            let live = resolve.live(&key.function, key.connection.as_ref()).await;
+            live.map(|live| {
+                let id = ExecutionId::generate(now, self.inner.entropy.as_ref());
+                (id, Box::new(submit_of(&key, live, Trigger::Schedule)))
+            })
+        } else {
+            Err(MISSED.to_owned())
+        };
+        let fire = Fire { key, due_at, next_at, now, what };
         match self.inner.store.fire(fire).await? {
             Some(Fired::Submitted(Submitted { duplicate: false, .. })) => {
                 self.inner.runnable.notify_one()
@@ -184,12 +197,22 @@ impl Engine {
 }
 
 fn next_after(
+    key: &ScheduleKey,
     frequency: &str,
+    options: ScheduleOptions,
     anchor: Timestamp,
     now: Timestamp,
 ) -> Result<Timestamp, EngineError> {
-    let next = Frequency::parse(frequency)?.next_after(anchor, now);
+    let read = Frequency::parse(frequency)?;
+    let next = schedule::next_after(&read, schedule::delay(options, &name(key)), anchor, now);
     next.ok_or_else(|| EngineError::NeverDue(frequency.to_owned()))
+}
+
+/// What the jitter of a schedule is worked out from.
+fn name(key: &ScheduleKey) -> String {
+    let FunctionKey { tenant, integration, kind, name } = &key.function;
+    let connection = key.connection.as_ref().map_or("", ConnectionId::as_str);
+    format!("{tenant}/{integration}/{}/{name}/{connection}", kind.as_str())
 }
 
 fn submit_of(key: &ScheduleKey, live: Live, trigger: Trigger) -> Submit {
@@ -197,5 +220,6 @@ fn submit_of(key: &ScheduleKey, live: Live, trigger: Trigger) -> Submit {
     submit.connection.clone_from(&key.connection);
     submit.limits = live.limits;
     submit.retry = live.retry;
+    submit.concurrency = live.concurrency;
     submit
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bulkhead_store::hot::mem::MemStore;
 use bulkhead_types::{
     ExecutionId, ExecutionState, FixedClock, FunctionKey, FunctionKind, FunctionName,
-    IntegrationId, Lease, Limits, Outcome, RetryPolicy, SystemEntropy, TenantId, Timestamp,
-    Trigger, VersionId, WorkerId,
+    IntegrationId, Lease, Limits, MissedRuns, Outcome, RetryPolicy, ScheduleOptions, SystemEntropy,
+    TenantId, Timestamp, Trigger, VersionId, WorkerId,
 };
 use serde_json::{Value, json};
 
@@ -265,12 +265,14 @@ impl Resolve for Deployed {
 
 fn live() -> Live {
     let version = VersionId::parse("v2").unwrap();
-    Live { version, limits: Limits::default(), retry: RetryPolicy::default(), input: Value::Null }
+    let (limits, retry) = (Limits::default(), RetryPolicy::default());
+    Live { version, limits, retry, concurrency: None, input: Value::Null }
 }
 
 fn spec(frequency: &str) -> ScheduleSpec {
     let key = ScheduleKey { function: submit(FunctionKind::Sync).function, connection: None };
-    ScheduleSpec { key, frequency: frequency.to_owned(), paused: false, first_at_once: false }
+    let (frequency, options) = (frequency.to_owned(), ScheduleOptions::default());
+    ScheduleSpec { key, frequency, options, paused: false, first_at_once: false }
 }
 
 #[tokio::test]
@@ -313,6 +315,84 @@ async fn putting_a_schedule_again_changes_it_only_when_its_frequency_is_new() {
         f.engine.put_schedule(spec("cron: 0 0 30 2 *")).await,
         Err(EngineError::NeverDue(_))
     ));
+}
+
+#[tokio::test]
+async fn missed_runs_are_left_out_where_the_schedule_says_so() {
+    let f = fixture();
+    let options = ScheduleOptions { missed: MissedRuns::Skip, jitter_ms: 30_000 };
+    let schedule =
+        f.engine.put_schedule(ScheduleSpec { options, ..spec("every 1h") }).await.unwrap();
+    assert!(schedule.next_at.since(f.clock.now()) <= Duration::from_secs(3_630));
+    f.clock.advance(Duration::from_secs(3_600 * 10));
+    let next = f.engine.fire_due(&Deployed(Ok(live()))).await.unwrap().unwrap();
+    let kept = f.engine.schedule(&schedule.key).await.unwrap().unwrap();
+    assert!(kept.last_error.unwrap().contains("missed") && kept.last_execution.is_none());
+    f.clock.advance(next.since(f.clock.now()));
+    f.engine.fire_due(&Deployed(Ok(live()))).await.unwrap();
+    assert_eq!(f.lease_one().await.trigger, Trigger::Schedule, "what is on time runs");
+}
+
+#[tokio::test]
+async fn dead_letters_are_repeated_once_by_a_filter_however_often_it_is_asked() {
+    let f = fixture();
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        f.clock.advance(Duration::from_millis(1));
+        ids.push(f.submit().await);
+        let lease = f.lease_one().await;
+        let code = if n == 0 { "other" } else { "boom" };
+        let cause = bulkhead_types::Cause {
+            error: bulkhead_types::ErrorInfo::new(code, "It broke."),
+            fault: bulkhead_types::Fault::Tenant,
+            retry: bulkhead_types::Retry::Never,
+        };
+        f.settle(&lease, Outcome::Failed(cause)).await;
+    }
+    let of = |error_code: &str| ExecutionFilter {
+        error_code: Some(error_code.to_owned()),
+        ..ExecutionFilter::default()
+    };
+    let first = f.engine.replay(&tenant(), of("boom"), 3).await.unwrap();
+    assert_eq!((first.executions.len(), first.more), (3, true));
+    let second = f.engine.replay(&tenant(), of("boom"), 100).await.unwrap();
+    let repeated: Vec<_> = second.executions.iter().map(|(dead, _)| dead.clone()).collect();
+    assert_eq!((repeated, second.more), (vec![ids[1].clone()], false));
+    assert_eq!(f.engine.replay(&tenant(), of("boom"), 100).await.unwrap(), Replayed::default());
+    let dead = ExecutionFilter { dead: true, ..ExecutionFilter::default() };
+    let left = f.engine.executions(&tenant(), dead.clone()).await.unwrap().executions;
+    assert_eq!(left.iter().map(|dead| &dead.id).collect::<Vec<_>>(), [&ids[0]]);
+    f.engine.retry(&tenant(), &ids[0]).await.unwrap();
+    assert!(f.engine.executions(&tenant(), dead).await.unwrap().executions.is_empty());
+}
+
+#[tokio::test]
+async fn a_full_queue_stops_a_replay_and_says_when_to_go_on() {
+    let f = fixture();
+    for _ in 0..3 {
+        f.submit().await;
+        let lease = f.lease_one().await;
+        f.settle(&lease, Outcome::Crashed(bulkhead_types::ErrorInfo::new("crashed", "Gone."))).await;
+    }
+    let limits = ShareLimits { queued_max: 2, ..ShareLimits::default() };
+    f.engine.set_share(&tenant(), limits).await.unwrap();
+    let replayed = f.engine.replay(&tenant(), ExecutionFilter::default(), 100).await.unwrap();
+    assert_eq!((replayed.executions.len(), replayed.more), (2, true));
+    assert!(replayed.queue_full.is_some());
+}
+
+#[tokio::test]
+async fn a_paused_tenant_accepts_and_begins_nothing() {
+    let f = fixture();
+    f.engine.pause_tenant(&tenant(), true).await.unwrap();
+    f.submit().await;
+    let asked = tokio::time::timeout(Duration::from_millis(50), f.engine.lease(&f.worker, 1)).await;
+    assert!(asked.is_err(), "nothing begins");
+    let resumed = async {
+        f.engine.pause_tenant(&tenant(), false).await.unwrap();
+    };
+    let leases = while_waiting(f.engine.lease(&f.worker, 1), resumed).await.unwrap();
+    assert_eq!(leases.len(), 1, "who waits is woken");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bulkhead_store::StoreError;
 use bulkhead_store::hot::model::Dispatch;
-use bulkhead_types::{Attempt, Execution, ExecutionState, Lease, LeaseRef, WorkerId};
+use bulkhead_types::{Attempt, Execution, ExecutionState, Lease, LeaseRef, Room, WorkerId};
 
 use crate::{Engine, EngineError, RecallReason, Settled, Settlement};
 
@@ -21,7 +21,9 @@ impl Inboxes {
         kept.entry(worker).or_default().extend(leases);
     }
 
-    fn take(&self, worker: &WorkerId, max: usize) -> Vec<Lease> {
+    /// At most as many as there are CPU units for: each takes one at least.
+    fn take(&self, worker: &WorkerId, room: Room) -> Vec<Lease> {
+        let max = usize::try_from(room.free.cpu).unwrap_or(usize::MAX);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mut leases) = kept.remove(worker) else { return Vec::new() };
         if leases.len() > max {
@@ -41,19 +43,25 @@ pub struct Recall {
 }
 
 impl Engine {
-    /// Waits until there is work, then takes 1 to `max` leases. Returns none after
-    /// [`crate::EngineOptions::lease_wait`], and at once when `max` is 0. May be given up at any moment: leases that
-    /// were on their way are what the worker's next call returns.
+    /// Waits until there is work that fits into `room`, then takes leases for it. Returns none after
+    /// [`crate::EngineOptions::lease_wait`], and at once when no CPU unit is free. May be given up at any moment, as
+    /// when there is more room: leases that were on their way are what the worker's next call returns, whatever room
+    /// that tells of.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn lease(&self, worker: &WorkerId, max: usize) -> Result<Vec<Lease>, EngineError> {
-        if max == 0 {
+    pub async fn lease(
+        &self,
+        worker: &WorkerId,
+        room: impl Into<Room>,
+    ) -> Result<Vec<Lease>, EngineError> {
+        let room = room.into();
+        if room.free.cpu == 0 {
             return Ok(Vec::new());
         }
         let deadline = tokio::time::Instant::now() + self.inner.options.lease_wait;
         loop {
-            let left_over = self.inner.inboxes.take(worker, max);
+            let left_over = self.inner.inboxes.take(worker, room);
             if !left_over.is_empty() {
                 return Ok(left_over);
             }
@@ -64,12 +72,12 @@ impl Engine {
                 clippy::disallowed_methods,
                 reason = "it is awaited on the next line; see above"
             )]
-            let task = tokio::spawn(async move { engine.dispatch(for_whom, max).await });
+            let task = tokio::spawn(async move { engine.dispatch(for_whom, room).await });
             match task.await {
                 Ok(dispatched) => dispatched?,
                 Err(_) => return Err(StoreError::Closed.into()),
             }
-            let leases = self.inner.inboxes.take(worker, max);
+            let leases = self.inner.inboxes.take(worker, room);
             if !leases.is_empty() {
                 return Ok(leases);
             }
@@ -80,10 +88,10 @@ impl Engine {
         }
     }
 
-    /// Takes up to `max` leases into the worker's inbox.
-    async fn dispatch(&self, worker: WorkerId, max: usize) -> Result<(), EngineError> {
+    /// Takes leases into the worker's inbox.
+    async fn dispatch(&self, worker: WorkerId, room: Room) -> Result<(), EngineError> {
         let (now, lease) = (self.inner.clock.now(), self.inner.options.lease);
-        let dispatch = Dispatch { worker: worker.clone(), max, now, lease };
+        let dispatch = Dispatch { worker: worker.clone(), room, now, lease };
         let dispatched = self.inner.store.dispatch(dispatch).await?;
         for id in &dispatched.ended {
             self.inner.tickets.ended(id);

@@ -25,6 +25,7 @@ pub(crate) fn submit_of(version: &Version, trigger: Trigger, input: Value) -> Su
     let mut submit = Submit::new(version.function(), version.id.clone(), trigger, input);
     submit.limits = version.spec.limits.clone();
     submit.retry = version.spec.retry.clone();
+    submit.concurrency.clone_from(&version.spec.concurrency.key);
     submit
 }
 
@@ -143,6 +144,7 @@ impl Resolve for Platform {
             version: version.id.clone(),
             limits: version.spec.limits.clone(),
             retry: version.spec.retry.clone(),
+            concurrency: version.spec.concurrency.key.clone(),
             input: Value::Null,
         })
     }

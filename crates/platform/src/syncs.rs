@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bulkhead_engine::{EngineError, Frequency, Schedule, ScheduleKey, ScheduleSpec};
 use bulkhead_store::catalog;
 use bulkhead_types::{
-    ConnectionId, FunctionKey, FunctionKind, FunctionName, IntegrationId, TenantId,
+    ConnectionId, FunctionKey, FunctionKind, FunctionName, FunctionSpec, IntegrationId, TenantId,
 };
 
 use crate::error::PlatformError;
@@ -99,8 +99,7 @@ impl Platform {
             .and_then(|id| settings.get(&(spec.integration.clone(), spec.name.clone(), id)));
         match should(spec.frequency.as_deref(), set.map(String::as_str), spec.auto_start, exists) {
             Should::Be(frequency) => {
-                let spec = ScheduleSpec { key, frequency, paused: false, first_at_once: true };
-                self.engine.put_schedule(spec).await?;
+                self.engine.put_schedule(schedule_spec(spec, key, frequency, true)).await?;
             }
             Should::NotBe if exists => {
                 self.engine.remove_schedule(&key).await?;
@@ -192,8 +191,7 @@ impl Platform {
         let frequency = set
             .or(version.spec.frequency.as_ref())
             .ok_or_else(|| not_scheduled(name, connection))?;
-        let spec =
-            ScheduleSpec { key, frequency: frequency.clone(), paused: false, first_at_once: true };
+        let spec = schedule_spec(&version.spec, key, frequency.clone(), true);
         self.engine.put_schedule(spec).await?;
         Ok(())
     }
@@ -225,7 +223,7 @@ impl Platform {
         let frequency = frequency.or(version.spec.frequency.as_deref());
         let frequency = frequency.ok_or_else(|| not_scheduled(name, connection))?.to_owned();
         let key = ScheduleKey { function, connection: Some(connection.clone()) };
-        let spec = ScheduleSpec { key, frequency, paused: false, first_at_once: false };
+        let spec = schedule_spec(&version.spec, key, frequency, false);
         self.engine.put_schedule(spec).await?;
         Ok(())
     }
@@ -277,6 +275,15 @@ fn status(sync: &FunctionInfo, schedule: Option<Schedule>) -> SyncStatus {
 
 fn schedule_key(sync: &FunctionInfo, connection: &ConnectionId) -> ScheduleKey {
     ScheduleKey { function: sync.version.function(), connection: Some(connection.clone()) }
+}
+
+fn schedule_spec(
+    declared: &FunctionSpec,
+    key: ScheduleKey,
+    frequency: String,
+    first_at_once: bool,
+) -> ScheduleSpec {
+    ScheduleSpec { key, frequency, options: declared.schedule, paused: false, first_at_once }
 }
 
 fn not_scheduled(name: &FunctionName, connection: &ConnectionId) -> PlatformError {

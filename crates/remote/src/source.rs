@@ -12,7 +12,7 @@ use bulkhead_api::worker::{
 };
 use bulkhead_client::ClientError;
 use bulkhead_protocol::StartKind;
-use bulkhead_types::{Lease, LeaseRef, Version, VersionId};
+use bulkhead_types::{Lease, LeaseRef, Room, Version, VersionId};
 use bulkhead_worker::{Recall, RecallReason, Settled, SourceError, WorkSource};
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -45,10 +45,11 @@ fn failed(error: &ClientError) -> SourceError {
 
 #[async_trait]
 impl WorkSource for Remote {
-    async fn lease(&self, max: usize) -> Result<Vec<Lease>, SourceError> {
+    async fn lease(&self, room: Room) -> Result<Vec<Lease>, SourceError> {
         let running = self.held().len();
         let wait_ms = u64::try_from(POLL.as_millis()).unwrap_or(u64::MAX);
-        let ask = LeaseRequest { me: self.me(running), max, wait_ms };
+        let max = usize::try_from(room.free.cpu).unwrap_or(usize::MAX);
+        let ask = LeaseRequest { me: self.me(running), max, room: Some(room), wait_ms };
         let answer: LeaseAnswer = self
             .ask(Op::WorkerLease, &ask, POLL + POLL_SLACK)
             .await

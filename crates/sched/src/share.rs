@@ -43,10 +43,16 @@ pub struct Share {
     pub vtime_us: i64,
     /// Executions that want to run now.
     pub queued: u64,
+    /// Those of them that are not looked at: held at a gate, or behind one that is ([`crate::gate`]).
+    pub held: u64,
     /// Executions that go on later.
     pub waiting: u64,
     /// Attempts that run.
     pub running: u32,
+    /// Gates there are: with none, nobody looks for any.
+    pub gates: u32,
+    /// Nothing of it may begin.
+    pub paused: bool,
 }
 
 /// The tenant has too much queued.
@@ -63,7 +69,17 @@ impl Share {
     /// The share of a tenant not seen before.
     #[must_use]
     pub const fn new(tenant: TenantId, limits: ShareLimits) -> Self {
-        Self { tenant, limits, vtime_us: 0, queued: 0, waiting: 0, running: 0 }
+        Self {
+            tenant,
+            limits,
+            vtime_us: 0,
+            queued: 0,
+            held: 0,
+            waiting: 0,
+            running: 0,
+            gates: 0,
+            paused: false,
+        }
     }
 
     /// Whether one more execution may be accepted: two counters, whatever is queued.
@@ -81,7 +97,7 @@ impl Share {
     /// Whether it has work that may start.
     #[must_use]
     pub const fn eligible(&self) -> bool {
-        self.queued > 0 && self.running < self.limits.running_max
+        !self.paused && self.queued > self.held && self.running < self.limits.running_max
     }
 
     /// Charges the start of an attempt; returns what was charged, to be given back to [`Self::correct`].
@@ -181,7 +197,11 @@ mod tests {
         let mut shares = [share("a", 1, 5), share("b", 1, 5)];
         shares[0].running = shares[0].limits.running_max;
         assert_eq!(pick(&shares), Some(1));
-        shares[1].queued = 0;
+        shares[1].held = shares[1].queued;
+        assert_eq!(pick(&shares), None, "who is held is not picked");
+        shares[1].held -= 1;
+        assert_eq!(pick(&shares), Some(1));
+        shares[1].paused = true;
         assert_eq!(pick(&shares), None);
     }
 

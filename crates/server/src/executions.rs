@@ -21,6 +21,9 @@ pub(crate) struct Filter {
     state: Option<String>,
     connection: Option<String>,
     since: Option<String>,
+    until: Option<String>,
+    error: Option<String>,
+    dead: Option<bool>,
     cursor: Option<String>,
     limit: Option<usize>,
 }
@@ -51,6 +54,9 @@ impl Filter {
             state: state.transpose()?,
             connection: query_id(self.connection)?,
             since: query_time(self.since.as_deref())?,
+            until: query_time(self.until.as_deref())?,
+            dead: self.dead.unwrap_or(false),
+            error_code: self.error,
             cursor: cursor
                 .map_err(|_| ApiError::new("invalid_cursor", "no page gave this cursor"))?,
             limit: page_length(self.limit, 50, 200)?,

@@ -94,6 +94,79 @@ impl Default for RetryPolicy {
     }
 }
 
+/// How many attempts may run at the same time.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Concurrency {
+    /// Of this function, over all connections; `None` is as many as the tenant may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<u32>,
+    /// A key that it shares with whatever else names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<ConcurrencyKey>,
+}
+
+/// A name for something that only so many attempts of a tenant may use at the same time, such as an API account.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConcurrencyKey {
+    /// 1 to 255 bytes, of the author's or caller's choosing; within the tenant.
+    pub name: String,
+    /// Attempts that may run at the same time, at least 1. Where several say different, the one that begins says.
+    pub max: u32,
+}
+
+/// What becomes of runs that a schedule missed: while the server was down, or the schedule paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissedRuns {
+    /// They are made up for once, at once, however many were missed.
+    #[default]
+    CatchUp,
+    /// They are left out; the schedule goes on at its next time.
+    Skip,
+}
+
+impl MissedRuns {
+    /// The stable text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CatchUp => "catch_up",
+            Self::Skip => "skip",
+        }
+    }
+
+    /// The policy that [`Self::as_str`] names.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::CatchUp, Self::Skip].into_iter().find(|policy| policy.as_str() == text)
+    }
+}
+
+/// How a schedule keeps its times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScheduleOptions {
+    /// Each connection runs up to this much later than the frequency says, in milliseconds, always by the same
+    /// amount: so that all of them do not begin on the stroke of the hour.
+    pub jitter_ms: u64,
+    /// What becomes of missed runs.
+    pub missed: MissedRuns,
+}
+
+impl ScheduleOptions {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Concurrency {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What an author declared about a function; part of the version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FunctionSpec {
@@ -109,6 +182,12 @@ pub struct FunctionSpec {
     /// Syncs: `every 5m`, or `cron: …`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frequency: Option<String>,
+    /// Syncs: how the schedule keeps its times.
+    #[serde(default, skip_serializing_if = "ScheduleOptions::is_usual")]
+    pub schedule: ScheduleOptions,
+    /// How many attempts may run at the same time.
+    #[serde(default, skip_serializing_if = "Concurrency::is_usual")]
+    pub concurrency: Concurrency,
     /// Syncs: whether a new connection starts it by itself.
     #[serde(default)]
     pub auto_start: bool,

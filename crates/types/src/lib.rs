@@ -6,6 +6,7 @@
 //!
 //! Invariant: this crate does no I/O and reads no clock. Time is a [`Timestamp`] that somebody passes in.
 
+mod capacity;
 mod execution;
 mod fault;
 mod function;
@@ -13,17 +14,19 @@ mod ids;
 mod limits;
 mod time;
 
+pub use capacity::{Room, Units};
 pub use execution::{
     Attempt, Cause, ErrorInfo, Execution, ExecutionState, Lease, LeaseRef, LimitKind, Outcome,
     TimelineEvent, Trigger, Usage,
 };
 pub use fault::{Fault, Retry};
 pub use function::{
-    FunctionKey, FunctionKind, FunctionSpec, Isolation, RetryPolicy, Uses, Version,
+    Concurrency, ConcurrencyKey, FunctionKey, FunctionKind, FunctionSpec, Isolation, MissedRuns,
+    RetryPolicy, ScheduleOptions, Uses, Version,
 };
 pub use ids::{
     ConnectionId, DeploymentId, ExecutionId, Fence, FunctionName, IdError, IntegrationId, TenantId,
     VersionId, WorkerId,
 };
-pub use limits::Limits;
+pub use limits::{CPU_UNITS_PER_CORE, Limits};
 pub use time::{Clock, Entropy, FixedClock, SystemClock, SystemEntropy, Timestamp};

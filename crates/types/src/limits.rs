@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::capacity::Units;
+
 /// Limits of one attempt. The defaults are those of the design; an operator sets ceilings, a function may ask
 /// for less or, up to the ceiling, more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +33,35 @@ pub struct Limits {
     pub log_lines: u64,
     /// Egress connections open at the same time.
     pub connections: u32,
+    /// What it takes of a worker's CPU capacity while it runs; a core has [`CPU_UNITS_PER_CORE`].
+    #[serde(skip_serializing_if = "is_usual_cpu")]
+    pub cpu_units: u32,
+    /// What it takes of a worker's memory capacity while it runs, in MiB: what it is expected to use. Its limit,
+    /// [`Self::memory_mib`], may be many times that.
+    #[serde(skip_serializing_if = "is_usual_memory")]
+    pub memory_reserved_mib: u64,
+}
+
+/// CPU units of one core: an ordinary function waits for the network for most of its time, so a core carries this
+/// many of them.
+pub const CPU_UNITS_PER_CORE: u32 = 16;
+
+/// CPU units of an execution that asks for nothing else.
+const CPU_UNITS: u32 = 1;
+
+/// Memory reserved for an execution that asks for nothing else, in MiB. A sandbox whose handler waits is to have no
+/// more than 6 MiB of its own (SPECIFICATION.md, T8).
+const MEMORY_RESERVED_MIB: u64 = 8;
+
+// Usual values are not written out: they were not there when the first versions got their names, which are hashes.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_usual_cpu(units: &u32) -> bool {
+    *units == CPU_UNITS
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_usual_memory(mib: &u64) -> bool {
+    *mib == MEMORY_RESERVED_MIB
 }
 
 impl Default for Limits {
@@ -48,6 +79,8 @@ impl Default for Limits {
             log_bytes: 10 << 20,
             log_lines: 100_000,
             connections: 64,
+            cpu_units: CPU_UNITS,
+            memory_reserved_mib: MEMORY_RESERVED_MIB,
         }
     }
 }
@@ -69,6 +102,9 @@ impl Limits {
             log_bytes: self.log_bytes.min(ceilings.log_bytes),
             log_lines: self.log_lines.min(ceilings.log_lines),
             connections: self.connections.min(ceilings.connections),
+            // What a worker has bounds them.
+            cpu_units: self.cpu_units,
+            memory_reserved_mib: self.memory_reserved_mib,
         }
     }
 
@@ -77,6 +113,15 @@ impl Limits {
     pub fn soft_ms(&self) -> u64 {
         self.time_ms / 100 * u64::from(self.soft_percent.min(100))
             + self.time_ms % 100 * u64::from(self.soft_percent.min(100)) / 100
+    }
+
+    /// What an attempt takes of a worker: at least one CPU unit, and no more memory than it may use.
+    #[must_use]
+    pub fn units(&self) -> Units {
+        Units {
+            cpu: self.cpu_units.max(1),
+            memory_mib: self.memory_reserved_mib.min(self.memory_mib),
+        }
     }
 }
 
@@ -103,6 +148,15 @@ mod tests {
         assert_eq!(huge.within(&ceilings), ceilings);
         let small = Limits { time_ms: 1, ..Limits::default() };
         assert_eq!(small.within(&ceilings), small);
+    }
+
+    #[test]
+    fn usual_limits_are_written_as_they_were_before_there_were_units() {
+        let text = serde_json::to_string(&Limits::default()).unwrap_or_default();
+        assert!(!text.contains("units") && !text.contains("reserved"), "{text}");
+        let two = Limits { cpu_units: 2, ..Limits::default() };
+        let text = serde_json::to_string(&two).unwrap_or_default();
+        assert!(text.contains(r#""cpu_units":2"#), "{text}");
     }
 
     #[test]

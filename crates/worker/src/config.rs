@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use bulkhead_types::Units;
+
 /// Of the lease loop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerConfig {
-    /// Attempts that run at the same time.
-    pub concurrency: usize,
+    /// What it has for attempts to take.
+    pub capacity: Units,
     /// How often leases are renewed, all in one write. Leases that live shorter are renewed at a third of their
     /// life.
     pub renew_every: Duration,
@@ -17,7 +19,8 @@ pub struct WorkerConfig {
 impl Default for WorkerConfig {
     fn default() -> Self {
         let renew_every = Duration::from_secs(5);
-        Self { concurrency: 64, renew_every, drain: Duration::from_secs(30) }
+        let capacity = Units { cpu: 64, memory_mib: 8 * 1_024 };
+        Self { capacity, renew_every, drain: Duration::from_secs(30) }
     }
 }
 

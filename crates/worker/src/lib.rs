@@ -8,6 +8,7 @@
 //! answered by a [`Host`], and sandboxes live behind any `Wall`.
 
 mod attempt;
+mod capacity;
 mod clock;
 mod config;
 mod egress;

@@ -5,14 +5,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bulkhead_protocol::{CallError, LogLine};
-use bulkhead_types::{Lease, LeaseRef, Outcome, TimelineEvent, Timestamp, Usage, Version};
+use bulkhead_types::{Lease, LeaseRef, Outcome, Room, TimelineEvent, Timestamp, Usage, Version};
 use serde_json::Value;
 
 /// Where leases come from and outcomes go to.
 #[async_trait::async_trait]
 pub trait WorkSource: Send + Sync + 'static {
-    /// Waits until there is work, then takes at most `max` leases.
-    async fn lease(&self, max: usize) -> Result<Vec<Lease>, SourceError>;
+    /// Whether a call of [`Self::lease`] may be given up in the middle to ask anew, with more room: leases that were on
+    /// their way are then what the next call returns.
+    fn may_ask_anew(&self) -> bool {
+        false
+    }
+
+    /// Waits until there is work that fits into `room`, then takes leases for it.
+    async fn lease(&self, room: Room) -> Result<Vec<Lease>, SourceError>;
 
     /// Renews leases. Returns what the worker must act on: leases it has lost, executions to cancel.
     async fn renew(&self, leases: &[LeaseRef]) -> Result<Vec<Recall>, SourceError>;

@@ -1,4 +1,4 @@
-//! The lease loop: takes as many leases as there is room for, runs them, renews them, settles them.
+//! The lease loop: takes leases for as much as there is room, runs them, renews them, settles them.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bulkhead_types::Lease;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
+use crate::capacity::Capacity;
 use crate::config::WorkerConfig;
 use crate::leases::Leases;
 use crate::runner::{Runner, Stop};
@@ -37,7 +37,7 @@ pub struct Worker {
     source: Arc<dyn WorkSource>,
     runner: Runner,
     leases: Arc<Leases>,
-    room: Arc<Semaphore>,
+    capacity: Arc<Capacity>,
     /// When asking for leases last failed, by the runner's monotonic clock; 0 is never.
     failed_us: AtomicU64,
 }
@@ -46,8 +46,9 @@ impl Worker {
     /// A worker that does nothing until [`Self::run`].
     #[must_use]
     pub fn new(config: WorkerConfig, source: Arc<dyn WorkSource>, runner: Runner) -> Self {
-        let room = Arc::new(Semaphore::new(config.concurrency));
-        Self { config, source, runner, leases: Arc::default(), room, failed_us: AtomicU64::new(0) }
+        let capacity = Arc::new(Capacity::new(config.capacity));
+        let failed_us = AtomicU64::new(0);
+        Self { config, source, runner, leases: Arc::default(), capacity, failed_us }
     }
 
     /// What runs the attempts; its snapshot is this worker's.
@@ -87,21 +88,22 @@ impl Worker {
         );
     }
 
-    /// Takes leases for ever, never more than there is room for.
+    /// Takes leases for ever, for no more than there is room.
     async fn take_leases(&self, attempts: &mut JoinSet<()>) {
         let mut wait = SOURCE_WAIT[0];
         loop {
-            let Ok(first) = Arc::clone(&self.room).acquire_owned().await else { return };
-            let mut room = vec![first];
-            while let Ok(more) = Arc::clone(&self.room).try_acquire_owned() {
-                room.push(more);
-            }
-            match self.source.lease(room.len()).await {
+            let room = self.capacity.room().await;
+            let asked = tokio::select! {
+                asked = self.source.lease(room) => asked,
+                // What did not fit may fit now: ask anew.
+                () = self.capacity.grown(room), if self.source.may_ask_anew() => continue,
+            };
+            match asked {
                 Ok(leases) => {
                     wait = SOURCE_WAIT[0];
                     let taken_us = self.runner.monotonic().micros();
-                    for (lease, permit) in leases.into_iter().zip(room) {
-                        self.begin(lease, taken_us, permit, attempts);
+                    for lease in leases {
+                        self.begin(lease, taken_us, attempts);
                     }
                 }
                 Err(error) => {
@@ -116,13 +118,8 @@ impl Worker {
         }
     }
 
-    fn begin(
-        &self,
-        lease: Lease,
-        taken_us: u64,
-        permit: OwnedSemaphorePermit,
-        attempts: &mut JoinSet<()>,
-    ) {
+    fn begin(&self, lease: Lease, taken_us: u64, attempts: &mut JoinSet<()>) {
+        let units = self.capacity.take(lease.limits.units());
         let (holding, stopped) = self.leases.hold(&lease);
         let (source, runner) = (Arc::clone(&self.source), self.runner.clone());
         attempts.spawn(async move {
@@ -135,7 +132,7 @@ impl Worker {
                 _ = lost.wait_for(|stop| *stop == Some(Stop::Lost)) => {},
                 () = settle(source.as_ref(), &name, settled) => {},
             }
-            drop((holding, permit));
+            drop((holding, units));
         });
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bulkhead_protocol::SandboxGone;
-use bulkhead_types::{Lease, LeaseRef, Outcome};
+use bulkhead_types::{Lease, LeaseRef, Outcome, Room};
 use bulkhead_wall::fake::FakeWall;
 use bulkhead_worker::{
     Recall, RecallReason, Settled, SourceError, WorkSource, Worker, WorkerConfig,
@@ -55,11 +55,11 @@ impl TestSource {
 
 #[async_trait::async_trait]
 impl WorkSource for TestSource {
-    async fn lease(&self, max: usize) -> Result<Vec<Lease>, SourceError> {
+    async fn lease(&self, room: Room) -> Result<Vec<Lease>, SourceError> {
         loop {
             {
                 let mut leases = self.leases.lock().unwrap();
-                let count = leases.len().min(max);
+                let count = leases.len().min(usize::try_from(room.free.cpu).unwrap());
                 if count > 0 {
                     return Ok(leases.drain(..count).collect());
                 }
@@ -138,7 +138,7 @@ async fn all_leases_are_run_and_settled_never_more_at_once_than_allowed() {
     let source = TestSource::with(leases);
     source.settle_failures.store(3, Ordering::SeqCst);
     let source = Arc::new(source);
-    let config = WorkerConfig { concurrency: 4, ..WorkerConfig::default() };
+    let config = WorkerConfig { capacity: Room::from(4).total, ..WorkerConfig::default() };
     work(config, &source, &wall, eventually("all settled", || source.settled() == 40)).await;
     assert_eq!(most.load(Ordering::SeqCst), 4);
     for (lease, settled) in source.settled.lock().unwrap().iter() {

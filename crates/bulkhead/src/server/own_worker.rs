@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use bulkhead_api::worker::Me;
 use bulkhead_config::Config;
 use bulkhead_engine::Engine;
-use bulkhead_types::WorkerId;
+use bulkhead_types::{Units, WorkerId};
 use bulkhead_worker::{Parts, PoolConfig, Runner, Worker, WorkerConfig, ZygoteConfig};
 use tokio::task::JoinHandle;
 
@@ -54,7 +54,7 @@ impl OwnWorker {
 /// Of the lease loop, as the operator set it.
 pub(crate) fn options(config: &Config) -> WorkerConfig {
     WorkerConfig {
-        concurrency: config.worker_units as usize,
+        capacity: Units { cpu: config.worker_units, memory_mib: config.worker_memory_mib },
         drain: config.worker_drain,
         ..WorkerConfig::default()
     }

@@ -58,6 +58,7 @@ impl Caller {
             let spec = ScheduleSpec {
                 key: self.schedule(at),
                 frequency: FREQUENCIES[at % FREQUENCIES.len()].to_owned(),
+                options: bulkhead_types::ScheduleOptions::default(),
                 paused: false,
                 first_at_once: self.dice.below(2) == 0,
             };

@@ -158,6 +158,7 @@ impl Resolve for Deployed {
             version: version(),
             limits: limits(),
             retry: RetryPolicy::default(),
+            concurrency: None,
             input: script.input(),
         })
     }

@@ -20,16 +20,18 @@ pub mod sqlite;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bulkhead_sched::gate::Gate;
 use bulkhead_sched::share::{Share, ShareLimits};
 use bulkhead_types::{
-    Attempt, Execution, ExecutionId, Lease, LeaseRef, TenantId, TimelineEvent, Timestamp, WorkerId,
+    Attempt, Execution, ExecutionId, FunctionKey, Lease, LeaseRef, TenantId, TimelineEvent,
+    Timestamp, WorkerId,
 };
 
 use crate::checkpoints::{Checkpoint, CheckpointError};
 use crate::db::{StoreError, from_json};
 use model::{
-    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fired, Forgotten, Page, RecallReason,
-    Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
+    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fired, Forgotten, GateChange, GateOf,
+    Page, RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
 };
 use news::News;
 
@@ -44,7 +46,7 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Submitted, SubmitError>;
 
-    /// Gives a worker up to `dispatch.max` leases, fairly chosen.
+    /// Gives a worker leases, fairly chosen, for as much as it has room.
     async fn dispatch(&self, dispatch: Dispatch) -> Result<Dispatched, StoreError>;
 
     /// Renews a worker's leases for `lease` from `now`, in one write. Returns those it must stop, and what became
@@ -117,6 +119,24 @@ pub trait Store: Send + Sync + 'static {
 
     /// A tenant's counters.
     async fn share(&self, tenant: TenantId) -> Result<Option<Share>, StoreError>;
+
+    /// Lets nothing of a tenant begin, or lets it go on. What runs is left alone.
+    async fn pause_tenant(&self, tenant: TenantId, paused: bool) -> Result<(), StoreError>;
+
+    /// Sets a limit on what has something in common, or pauses it. What runs is left alone, and is not counted if it
+    /// began before there was such a gate. Returns the gate as it is then.
+    async fn set_gate(&self, of: GateOf, change: GateChange) -> Result<Gate, StoreError>;
+
+    /// A tenant's gates: those that somebody set, and those of keys that attempts have.
+    async fn gates(&self, tenant: TenantId) -> Result<Vec<Gate>, StoreError>;
+
+    /// The execution that was accepted under an idempotency key, while that is remembered.
+    async fn repeated(
+        &self,
+        function: FunctionKey,
+        key: String,
+        now: Timestamp,
+    ) -> Result<Option<ExecutionId>, StoreError>;
 
     /// The checkpoint kept under `scope`.
     async fn checkpoint(&self, scope: String) -> Result<Option<Checkpoint>, StoreError>;

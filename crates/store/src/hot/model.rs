@@ -3,16 +3,22 @@
 use std::time::Duration;
 
 use bulkhead_types::{
-    ConnectionId, Execution, ExecutionId, ExecutionState, Fault, FunctionKey, FunctionKind,
-    FunctionName, IntegrationId, Lease, LeaseRef, Limits, Outcome, Retry, RetryPolicy, Timestamp,
-    Trigger, Usage, VersionId, WorkerId,
+    ConcurrencyKey, ConnectionId, Execution, ExecutionId, ExecutionState, Fault, FunctionKey,
+    FunctionKind, FunctionName, IntegrationId, Lease, LeaseRef, Limits, Outcome, Retry,
+    RetryPolicy, Room, ScheduleOptions, TenantId, Timestamp, Trigger, Usage, VersionId, WorkerId,
 };
 use serde_json::Value;
 
 use crate::db::StoreError;
 
+/// The longest name of a concurrency key, in bytes.
+pub const CONCURRENCY_KEY_BYTES_MAX: usize = 255;
+
 /// The longest idempotency key, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// Leases given in one transaction; a worker that has room for more asks again.
+pub const LEASES_AT_ONCE_MAX: usize = 256;
 
 /// Events kept per execution beyond those its attempts tell.
 pub const TIMELINE_EVENTS_MAX: u64 = 1_000;
@@ -44,6 +50,8 @@ pub struct Submit {
     pub idempotency: Option<Idempotency>,
     /// It expires unless its first attempt began by then.
     pub start_by: Option<Timestamp>,
+    /// A key that only so many attempts may share at the same time.
+    pub concurrency: Option<ConcurrencyKey>,
     /// What if the same function runs already for the same connection.
     pub overlap: Overlap,
     /// The execution that it repeats, for people.
@@ -66,6 +74,7 @@ impl Submit {
             retry: RetryPolicy::default(),
             idempotency: None,
             start_by: None,
+            concurrency: None,
             overlap: if exclusive { Overlap::Join } else { Overlap::Allowed },
             retry_of: None,
         }
@@ -119,6 +128,9 @@ pub enum SubmitError {
     /// The idempotency key is empty or too long.
     #[error("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes")]
     BadIdempotencyKey,
+    /// The concurrency key is empty, too long, or lets nobody through.
+    #[error("a concurrency key has 1 to {CONCURRENCY_KEY_BYTES_MAX} bytes, no control characters, and a limit of at least 1")]
+    BadConcurrencyKey,
     /// The store failed.
     #[error("the execution could not be kept")]
     Store(#[from] StoreError),
@@ -132,6 +144,7 @@ impl SubmitError {
             Self::QueueFull { .. } => "queue_full",
             Self::InputTooLarge { .. } => "input_too_large",
             Self::BadIdempotencyKey => "invalid_idempotency_key",
+            Self::BadConcurrencyKey => "invalid_concurrency_key",
             Self::Store(error) => error.code(),
         }
     }
@@ -161,8 +174,8 @@ impl SubmitError {
 pub struct Dispatch {
     /// Which worker.
     pub worker: WorkerId,
-    /// The most leases it takes.
-    pub max: usize,
+    /// What it has room for. It gets at most [`LEASES_AT_ONCE_MAX`] leases in one go.
+    pub room: Room,
     /// Now.
     pub now: Timestamp,
     /// How long a lease lives unless renewed.
@@ -176,8 +189,51 @@ pub struct Dispatched {
     pub leases: Vec<Lease>,
     /// Executions found on the way whose start-by deadline is past; they are final now.
     pub ended: Vec<ExecutionId>,
-    /// Whether it took all it asked for, so that there may be more.
+    /// Whether there may be more for somebody: it took all it has room for, or the transaction was long enough.
     pub more: bool,
+}
+
+/// What a limit or a pause is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum GateOf {
+    /// All executions of a function.
+    Function(FunctionKey),
+    /// All executions on behalf of a connection.
+    Connection(TenantId, IntegrationId, ConnectionId),
+    /// All executions with a concurrency key of this name.
+    Key(TenantId, String),
+}
+
+impl GateOf {
+    /// Whose.
+    #[must_use]
+    pub const fn tenant(&self) -> &TenantId {
+        match self {
+            Self::Function(function) => &function.tenant,
+            Self::Connection(tenant, ..) | Self::Key(tenant, _) => tenant,
+        }
+    }
+
+    /// Its name within the tenant: `f/INTEGRATION/KIND/NAME`, `c/INTEGRATION/CONNECTION` or `k/NAME`.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Self::Function(FunctionKey { integration, kind, name, .. }) => {
+                format!("f/{integration}/{}/{name}", kind.as_str())
+            }
+            Self::Connection(_, integration, connection) => format!("c/{integration}/{connection}"),
+            Self::Key(_, name) => format!("k/{name}"),
+        }
+    }
+}
+
+/// What to change of a gate; `None` leaves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GateChange {
+    /// Attempts that may be inside at the same time; `Some(None)` is any number.
+    pub running_max: Option<Option<u32>>,
+    /// Whether nobody may begin.
+    pub paused: Option<bool>,
 }
 
 /// How an attempt ended, with what is told along.
@@ -277,10 +333,16 @@ pub struct ExecutionFilter {
     pub name: Option<FunctionName>,
     /// In this state.
     pub state: Option<ExecutionState>,
+    /// Only dead letters: failed, and repeated by nobody.
+    pub dead: bool,
+    /// Ended with this error code.
+    pub error_code: Option<String>,
     /// On behalf of this connection.
     pub connection: Option<ConnectionId>,
     /// Created at this moment or later.
     pub since: Option<Timestamp>,
+    /// Created before this moment.
+    pub until: Option<Timestamp>,
     /// Older than this one: the last of the page before.
     pub cursor: Option<ExecutionId>,
     /// At most this many; 0 is the most there may be, [`PAGE_LENGTH_MAX`].
@@ -320,6 +382,8 @@ pub struct Schedule {
     pub frequency: String,
     /// Intervals count from here.
     pub anchor: Timestamp,
+    /// How it keeps its times.
+    pub options: ScheduleOptions,
     /// Whether it rests.
     pub paused: bool,
     /// When it is due.

@@ -92,7 +92,8 @@ pub(super) fn of_settlement(id: &ExecutionId, settlement: Settlement) -> Vec<New
 pub(super) fn of_cancel(id: &ExecutionId, cancel: &CancelResult) -> Vec<News> {
     match cancel {
         CancelResult::NotFound | CancelResult::Final(_) => Vec::new(),
-        CancelResult::Cancelled => vec![News::Ended(id.clone())],
+        // What was behind it at a gate may be runnable now.
+        CancelResult::Cancelled => vec![News::Ended(id.clone()), News::Runnable],
         CancelResult::Asked { worker, lease } => {
             vec![News::Cancelled(worker.clone(), lease.clone())]
         }

@@ -1,10 +1,12 @@
 //! The row operations that the flow is written over: small, exact, and the same for maps and for SQL.
 
+use bulkhead_sched::gate::Gate;
 use bulkhead_sched::settle::Counts;
 use bulkhead_sched::share::{Share, VirtualClock};
 use bulkhead_types::{
-    Attempt, ConnectionId, ErrorInfo, Execution, ExecutionId, ExecutionState, Fault, Fence,
-    FunctionKey, LeaseRef, TenantId, TimelineEvent, Timestamp, Trigger, Usage, VersionId, WorkerId,
+    Attempt, ConcurrencyKey, ConnectionId, ErrorInfo, Execution, ExecutionId, ExecutionState,
+    Fault, Fence, FunctionKey, LeaseRef, TenantId, TimelineEvent, Timestamp, Trigger, Units, Usage,
+    VersionId, WorkerId,
 };
 use serde_json::Value;
 
@@ -28,11 +30,21 @@ pub(crate) struct Row {
     pub(crate) scope: String,
     pub(crate) exclusive: Option<String>,
     pub(crate) start_by: Option<Timestamp>,
+    pub(crate) concurrency: Option<ConcurrencyKey>,
+    pub(crate) units: Units,
     pub(crate) created_at: Timestamp,
     // What changes from here on.
     pub(crate) state: ExecutionState,
     pub(crate) ready_at: Timestamp,
     pub(crate) rank: Timestamp,
+    /// Queued: where it stands.
+    pub(crate) place: Place,
+    /// Held: at which gate.
+    pub(crate) gate: Option<String>,
+    /// Queued: what it shares with all that have the same gates; none before it has met a gate.
+    pub(crate) lane: Option<String>,
+    /// Running: the gates it is inside of.
+    pub(crate) passed: Vec<String>,
     pub(crate) attempts: u32,
     pub(crate) fence: Fence,
     pub(crate) worker: Option<WorkerId>,
@@ -76,6 +88,37 @@ impl Row {
     }
 }
 
+/// Where a queued execution stands (`bulkhead_sched::gate`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Place {
+    /// In the ready index.
+    Ready,
+    /// At a gate.
+    Held,
+    /// Behind its lane's front.
+    Behind,
+}
+
+impl Place {
+    /// As in the database.
+    pub(crate) const fn as_number(self) -> u32 {
+        match self {
+            Self::Ready => 0,
+            Self::Held => 1,
+            Self::Behind => 2,
+        }
+    }
+
+    pub(crate) const fn of_number(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Ready),
+            1 => Some(Self::Held),
+            2 => Some(Self::Behind),
+            _ => None,
+        }
+    }
+}
+
 /// An attempt, as kept.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AttemptRow {
@@ -101,6 +144,9 @@ pub(crate) struct Aged {
     pub(crate) state: ExecutionState,
 }
 
+/// Gates of one execution: its function's, its connection's, its key's.
+pub(crate) const GATES_MAX: usize = 3;
+
 pub(crate) type Result<T> = std::result::Result<T, StoreError>;
 
 /// The row operations. Lists are in the order that their names say, and at most `limit` long.
@@ -112,8 +158,18 @@ pub(crate) trait Rows {
     fn payload(&mut self, id: &ExecutionId, what: Payload) -> Result<Option<String>>;
     fn put_payload(&mut self, id: &ExecutionId, what: Payload, body: &str) -> Result<()>;
 
-    /// The tenant's queued execution with the smallest rank.
+    /// The tenant's ready execution with the smallest rank.
     fn head(&mut self, tenant: &TenantId) -> Result<Option<Row>>;
+    /// The one of a lane that is ready or held.
+    fn front(&mut self, tenant: &TenantId, lane: &str) -> Result<Option<Row>>;
+    /// Of those that stand behind a lane's front, the one with the smallest rank.
+    fn behind(&mut self, tenant: &TenantId, lane: &str) -> Result<Option<Row>>;
+    /// Of the fronts that are held at a gate, the one with the smallest rank.
+    fn held(&mut self, tenant: &TenantId, gate: &str) -> Result<Option<Row>>;
+    /// Those that there are of these gates, at most [`GATES_MAX`].
+    fn gates(&mut self, tenant: &TenantId, keys: &[String]) -> Result<Vec<Gate>>;
+    fn put_gate(&mut self, tenant: &TenantId, gate: &Gate) -> Result<()>;
+    fn remove_gate(&mut self, tenant: &TenantId, key: &str) -> Result<()>;
     fn live_exclusive(&mut self, key: &str) -> Result<Option<ExecutionId>>;
     fn waiting_until(&mut self, now: Timestamp, limit: usize) -> Result<Vec<Row>>;
     /// Queued executions that have not begun and whose deadline is past.

@@ -5,20 +5,24 @@ use std::time::Duration;
 
 use bulkhead_sched::lease::LEASE;
 use bulkhead_sched::share::ShareLimits;
-use bulkhead_store::hot::model::{Dispatch, ExecutionFilter, Idempotency, Settled};
-use bulkhead_types::{ConnectionId, ExecutionId, ExecutionState, FunctionKind, LeaseRef, Outcome};
+use bulkhead_store::hot::model::{
+    Dispatch, ExecutionFilter, GateChange, GateOf, Idempotency, Settled,
+};
+use bulkhead_types::{
+    ConcurrencyKey, ConnectionId, ExecutionId, ExecutionState, FunctionKind, LeaseRef, Outcome,
+};
 
-use crate::world::{World, done, failed, submit, tenant, too_long, worker};
+use crate::world::{World, done, failed, function, submit, tenant, too_long, worker};
 
 const SEEDS: std::ops::Range<u64> = 1..9;
 const STEPS: usize = 250;
 const TENANTS: [&str; 3] = ["a", "b", "c"];
 
 /// SplitMix64: enough for choosing steps.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
+    pub(crate) fn roll(&mut self, below: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,11 +30,11 @@ impl Dice {
         (z ^ (z >> 31)) % below
     }
 
-    fn word(&mut self, all: &[&'static str]) -> &'static str {
+    pub(crate) fn word(&mut self, all: &[&'static str]) -> &'static str {
         self.of::<&'static str>(all)
     }
 
-    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+    pub(crate) fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[usize::try_from(self.roll(all.len() as u64)).unwrap()]
     }
 }
@@ -45,7 +49,7 @@ struct Memory {
 /// Takes one step; returns what the store answered, as text.
 async fn step(world: &World, dice: &mut Dice, memory: &mut Memory) -> String {
     let now = world.now();
-    match dice.roll(12) {
+    match dice.roll(13) {
         0..=3 => {
             let kind = *dice.of(&[FunctionKind::Action, FunctionKind::Sync, FunctionKind::Webhook]);
             let mut asked = submit(dice.word(&TENANTS), kind, dice.word(&["f", "g"]));
@@ -55,6 +59,10 @@ async fn step(world: &World, dice: &mut Dice, memory: &mut Memory) -> String {
                 let key = dice.word(&["k1", "k2"]).to_owned();
                 asked.idempotency =
                     Some(Idempotency { key, ttl: Duration::from_secs(dice.roll(100)) });
+            }
+            if dice.roll(4) == 0 {
+                let name = dice.word(&["k1", "k2"]).to_owned();
+                asked.concurrency = Some(ConcurrencyKey { name, max: 1 });
             }
             if dice.roll(4) == 0 {
                 asked.start_by = Some(now.after(Duration::from_secs(dice.roll(30))));
@@ -70,7 +78,7 @@ async fn step(world: &World, dice: &mut Dice, memory: &mut Memory) -> String {
             let max = usize::try_from(dice.roll(4)).unwrap();
             let dispatched = world
                 .store
-                .dispatch(Dispatch { worker: who, max, now, lease: LEASE })
+                .dispatch(Dispatch { worker: who, room: max.into(), now, lease: LEASE })
                 .await
                 .unwrap();
             memory.leases.extend(dispatched.leases.iter().map(|lease| lease.lease.clone()));
@@ -99,6 +107,12 @@ async fn step(world: &World, dice: &mut Dice, memory: &mut Memory) -> String {
         10 if !memory.ids.is_empty() => {
             let id = dice.of(&memory.ids).clone();
             format!("{:?}", world.store.cancel(tenant(dice.word(&TENANTS)), id, now).await.unwrap())
+        }
+        11 => {
+            let of = GateOf::Function(function(dice.word(&TENANTS), FunctionKind::Action, "f"));
+            let running_max = Some(*dice.of(&[None, Some(0), Some(1), Some(2)]));
+            let change = GateChange { running_max, paused: Some(dice.roll(4) == 0) };
+            format!("{:?}", world.store.set_gate(of, change).await.unwrap())
         }
         _ => {
             world.pass(Duration::from_millis(dice.roll(9_000)));
@@ -129,6 +143,8 @@ async fn check(world: &World) -> String {
             kept == counted || executions.is_empty(),
             "{name}: the counters say {kept}, the states {counted}"
         );
+        let share = world.store.share(tenant(name)).await.unwrap();
+        seen += &format!("{share:?} {:?}", world.store.gates(tenant(name)).await.unwrap());
         assert!(states[2] <= 3, "{name} runs {} at the same time", states[2]);
         seen += &format!("{executions:?}");
     }

@@ -87,7 +87,7 @@ crate::cases! {
             world.submit(action("acme")).await;
         }
         let ask = |max| bulkhead_store::hot::model::Dispatch {
-            worker: crate::world::worker("w"), max, now: world.now(), lease: Duration::from_secs(9),
+            worker: crate::world::worker("w"), room: bulkhead_types::Room::from(max), now: world.now(), lease: Duration::from_secs(9),
         };
         assert!(world.store.dispatch(ask(2)).await.unwrap().more);
         assert!(!world.store.dispatch(ask(2)).await.unwrap().more);

@@ -5,6 +5,8 @@
 mod alike;
 mod checkpoints;
 mod fairness;
+mod gates;
+mod gates_model;
 mod leases;
 mod life;
 mod looking;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bulkhead_sched::share::ShareLimits;
 use bulkhead_store::hot::model::{Fire, Fired, Schedule, ScheduleKey};
-use bulkhead_types::{ConnectionId, FunctionKind};
+use bulkhead_types::{ConnectionId, FunctionKind, MissedRuns, ScheduleOptions};
 
 use crate::world::{World, done, function, sync, tenant};
 
@@ -17,6 +17,7 @@ fn schedule(world: &World) -> Schedule {
     Schedule {
         key: key(),
         frequency: "every 1m".to_owned(),
+        options: ScheduleOptions::default(),
         anchor: world.now(),
         paused: false,
         next_at: world.now().after(Duration::from_secs(60)),
@@ -123,6 +124,10 @@ crate::cases! {
         let other = Schedule { frequency: "every 2m".to_owned(), ..schedule(&world) };
         let changed = world.store.put_schedule(other.clone(), Some(world.now())).await.unwrap();
         assert_eq!(changed, Schedule { paused: true, ..other });
+        let options = ScheduleOptions { jitter_ms: 500, missed: MissedRuns::Skip };
+        let spread = Schedule { options, ..schedule(&world) };
+        assert_eq!(world.store.put_schedule(spread, None).await.unwrap().options, options);
+        assert_eq!(world.store.schedule(key()).await.unwrap().unwrap().options, options);
         let nobody = ScheduleKey { connection: None, ..key() };
         assert_eq!(world.store.pause_schedule(nobody, true).await.unwrap(), None);
     }

@@ -14,8 +14,8 @@ use bulkhead_store::{Db, DbOptions};
 use bulkhead_testkit::postgres::Database;
 use bulkhead_types::{
     Cause, ErrorInfo, Execution, ExecutionId, ExecutionState, Fault, FunctionKey, FunctionKind,
-    FunctionName, IntegrationId, Lease, LeaseRef, LimitKind, Outcome, Retry, TenantId, Timestamp,
-    Trigger, VersionId, WorkerId,
+    FunctionName, IntegrationId, Lease, LeaseRef, LimitKind, Outcome, Retry, Room, TenantId,
+    Timestamp, Trigger, VersionId, WorkerId,
 };
 use serde_json::{Value, json};
 
@@ -71,21 +71,26 @@ impl World {
         self.try_submit(submit).await.unwrap().execution
     }
 
-    pub(crate) async fn lease_as(&self, who: &WorkerId, max: usize) -> Vec<Lease> {
-        let dispatch = Dispatch { worker: who.clone(), max, now: self.now(), lease: LEASE };
+    pub(crate) async fn lease_as(&self, who: &WorkerId, room: impl Into<Room>) -> Vec<Lease> {
+        let room = room.into();
+        let dispatch = Dispatch { worker: who.clone(), room, now: self.now(), lease: LEASE };
         self.store.dispatch(dispatch).await.unwrap().leases
     }
 
-    pub(crate) async fn lease(&self, max: usize) -> Vec<Lease> {
-        self.lease_as(&worker("w"), max).await
+    pub(crate) async fn lease(&self, room: impl Into<Room>) -> Vec<Lease> {
+        self.lease_as(&worker("w"), room).await
     }
 
     pub(crate) async fn lease_one(&self) -> Lease {
-        self.lease(1).await.pop().expect("something must be runnable")
+        self.lease(1_usize).await.pop().expect("something must be runnable")
     }
 
     pub(crate) async fn settle(&self, lease: &LeaseRef, outcome: Outcome) -> Settlement {
         self.store.settle(lease.clone(), Settled::new(outcome), self.now(), 7).await.unwrap()
+    }
+
+    pub(crate) async fn renew(&self, who: &str, leases: Vec<LeaseRef>) {
+        self.store.renew(worker(who), leases, self.now(), LEASE).await.unwrap();
     }
 
     pub(crate) async fn tick(&self) -> Tick {

@@ -2,16 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 
+use bulkhead_sched::gate::{self, Gate};
 use bulkhead_sched::lease;
+use bulkhead_sched::room::{self, Fit};
 use bulkhead_sched::share::{self, Share, VirtualClock};
 use bulkhead_types::{
-    Attempt, ErrorInfo, ExecutionId, ExecutionState, Fault, Fence, LeaseRef, Timestamp, Usage,
-    WorkerId,
+    Attempt, ErrorInfo, ExecutionId, ExecutionState, Fault, Fence, LeaseRef, Room, TenantId,
+    Timestamp, Usage, WorkerId,
 };
 
-use super::super::model::{Dispatch, RecallReason, Tick};
+use super::super::model::{Dispatch, LEASES_AT_ONCE_MAX, RecallReason, Tick};
 use super::super::rows::{Payload, Result, Row, Rows, Running};
-use super::{End, class_of, end_at_rest, settle, shift};
+use super::{End, class_of, end_at_rest, gates, settle, shift};
 
 /// What was leased, with each one's input, and what ended on the way.
 #[derive(Debug, Default)]
@@ -21,52 +23,132 @@ pub(crate) struct Chosen {
     pub(crate) more: bool,
 }
 
-/// Gives up to `dispatch.max` leases, one pick at a time. Cost: one look at the eligible shares, and a few row
-/// operations per lease, whatever is queued.
+/// Executions that were met at a closed gate, or too late, in one transaction. Whoever waits for the writer waits for
+/// so many more row operations at most.
+const IN_VAIN_MAX: usize = 64;
+
+/// Gives leases, one pick at a time. Cost: one look at the eligible shares, and a few row operations per lease,
+/// whatever is queued.
 pub(crate) fn dispatch(rows: &mut impl Rows, dispatch: &Dispatch) -> Result<Chosen> {
-    let mut shares = rows.eligible_shares(dispatch.max)?;
-    let mut clock = rows.virtual_clock()?;
-    let before = clock;
-    let mut touched = HashSet::new();
-    let mut chosen = Chosen::default();
-    while chosen.leased.len() < dispatch.max {
-        let Some(place) = share::pick(&shares) else { break };
-        let share = &mut shares[place];
-        touched.insert(place);
-        let Some(mut row) = rows.head(&share.tenant)? else {
-            // Never seen; were it so, the tenant must not stop everybody else.
-            tracing::error!(tenant = %share.tenant, "a share counts queued executions that are not there");
-            share.queued = 0;
-            continue;
-        };
-        if is_too_late(&row, dispatch.now) {
-            expire(rows, share, &mut row, dispatch.now)?;
-            chosen.ended.push(row.id);
-        } else {
-            chosen.leased.push(give(rows, share, &mut clock, row, dispatch)?);
+    let clock = rows.virtual_clock()?;
+    let (chosen, room) = (Chosen::default(), dispatch.room);
+    let mut turn = Turn { dispatch, clock, room, chosen, in_vain: 0, passed_over: HashSet::new() };
+    while turn.goes_on() {
+        let shares = turn.load(rows)?;
+        if shares.is_empty() || !turn.round(rows, shares)? {
+            break;
         }
     }
-    for place in touched {
-        rows.put_share(&shares[place])?;
+    if turn.clock != clock {
+        rows.put_virtual_clock(turn.clock)?;
     }
-    if clock != before {
-        rows.put_virtual_clock(clock)?;
-    }
-    if !chosen.leased.is_empty() {
+    if !turn.chosen.leased.is_empty() {
         rows.put_worker(&dispatch.worker, dispatch.now.after(dispatch.lease))?;
     }
-    chosen.more = chosen.leased.len() == dispatch.max;
-    Ok(chosen)
+    turn.chosen.more = !turn.goes_on();
+    Ok(turn.chosen)
+}
+
+/// One dispatch, as far as it has come.
+struct Turn<'a> {
+    dispatch: &'a Dispatch,
+    clock: VirtualClock,
+    room: Room,
+    chosen: Chosen,
+    in_vain: usize,
+    /// Tenants whose next execution does not fit.
+    passed_over: HashSet<TenantId>,
+}
+
+impl Turn<'_> {
+    /// Whether one more may be given or looked at.
+    fn goes_on(&self) -> bool {
+        self.room.free.cpu > 0
+            && self.chosen.leased.len() < LEASES_AT_ONCE_MAX
+            && self.in_vain < IN_VAIN_MAX
+    }
+
+    /// As many shares as there can be picks.
+    fn load(&self, rows: &mut impl Rows) -> Result<Vec<Share>> {
+        let room = usize::try_from(self.room.free.cpu).unwrap_or(usize::MAX);
+        let picks = room.min(LEASES_AT_ONCE_MAX - self.chosen.leased.len());
+        let mut shares = rows.eligible_shares(picks + self.passed_over.len())?;
+        shares.retain(|share| !self.passed_over.contains(&share.tenant));
+        Ok(shares)
+    }
+
+    /// Picks among `shares` until none of them may start anything. Returns whether it may be worth to load others.
+    fn round(&mut self, rows: &mut impl Rows, mut shares: Vec<Share>) -> Result<bool> {
+        let (loaded, mut touched) = (shares.len(), HashSet::new());
+        let in_vain = self.in_vain;
+        let mut keeps_room = false;
+        while self.goes_on()
+            && !keeps_room
+            && let Some(place) = share::pick(&shares)
+        {
+            let share = &mut shares[place];
+            let Some(mut row) = rows.head(&share.tenant)? else {
+                // Never seen; were it so, the tenant must not stop everybody else.
+                tracing::error!(tenant = %share.tenant, "a share counts ready executions that are not there");
+                share.held = share.queued;
+                touched.insert(place);
+                continue;
+            };
+            let fit = self.fit(&row);
+            if is_too_late(&row, self.dispatch.now) {
+                expire(rows, share, &mut row, self.dispatch.now)?;
+                self.chosen.ended.push(row.id);
+                self.in_vain += 1;
+            } else if fit == Fit::Now {
+                self.meet_gates(rows, share, row)?;
+            } else {
+                keeps_room = fit == Fit::KeepRoom;
+                self.passed_over.insert(share.tenant.clone());
+                // Out of this turn; what is kept of the share says that it may go on.
+                let aside = shares.remove(place);
+                if touched.remove(&place) {
+                    rows.put_share(&aside)?;
+                }
+                touched = touched.into_iter().map(|at| if at > place { at - 1 } else { at }).collect();
+                continue;
+            }
+            touched.insert(place);
+        }
+        for place in touched {
+            rows.put_share(&shares[place])?;
+        }
+        let others = self.in_vain > in_vain || shares.len() < loaded;
+        Ok(others && !keeps_room)
+    }
+
+    fn fit(&self, row: &Row) -> Fit {
+        let waited = self.dispatch.now.since(row.ready_at);
+        room::fit(self.room.taken_by(row.units), self.room, waited)
+    }
+
+    /// Gives it, unless a gate is closed.
+    fn meet_gates(&mut self, rows: &mut impl Rows, share: &mut Share, mut row: Row) -> Result<()> {
+        let gates = gates::gates_of(rows, share, &row)?;
+        if let Some(closed) = gate::closed(&gates) {
+            self.in_vain += 1;
+            return gates::hold(rows, share, &mut row, &gates, closed);
+        }
+        self.room.free = self.room.free.minus(self.room.taken_by(row.units));
+        let leased = give(rows, share, &mut self.clock, (row, gates), self.dispatch)?;
+        self.chosen.leased.push(leased);
+        Ok(())
+    }
 }
 
 fn give(
     rows: &mut impl Rows,
     share: &mut Share,
     clock: &mut VirtualClock,
-    mut row: Row,
+    (mut row, mut gates): (Row, Vec<Gate>),
     dispatch: &Dispatch,
 ) -> Result<(Row, String)> {
     row.charged_us = share.charge(class_of(&row), clock);
+    let stood = gates::Stood::of(&mut row);
     shift(share, &mut row, ExecutionState::Running);
     row.attempts += 1;
     row.fence = Fence(row.fence.0 + 1);
@@ -74,8 +156,13 @@ fn give(
     row.leased_at = Some(dispatch.now);
     row.started_at = row.started_at.or(row.leased_at);
     row.checkpoint_at_start = rows.checkpoint_version(&row.scope)?;
+    for gate in &mut gates {
+        gate.running += 1;
+        row.passed.push(gate.key.clone());
+    }
     rows.update(&row)?;
     rows.begin_attempt(&begun(&row, dispatch))?;
+    gates::begun(rows, share, &row, stood, &gates)?;
     let input = match row.input.take() {
         Some(input) => input,
         None => rows.payload(&row.id, Payload::Input)?.unwrap_or_else(|| "null".to_owned()),

@@ -53,7 +53,7 @@ pub(crate) fn fire(rows: &mut impl Rows, due: Due) -> Result<Option<Fired>> {
     Ok(Some(fired))
 }
 
-/// Makes a schedule or changes its frequency. Reads and writes in one step, so that a firing in between is not
+/// Makes a schedule or changes when it is due. Reads and writes in one step, so that a firing in between is not
 /// taken back.
 pub(crate) fn put(
     rows: &mut impl Rows,
@@ -61,7 +61,11 @@ pub(crate) fn put(
     first_at: Option<Timestamp>,
 ) -> Result<Schedule> {
     let schedule = match rows.schedule(&new.key)? {
-        Some(existing) if existing.frequency == new.frequency => return Ok(existing),
+        Some(existing)
+            if existing.frequency == new.frequency && existing.options == new.options =>
+        {
+            return Ok(existing);
+        }
         Some(existing) => Schedule {
             paused: existing.paused,
             last_at: existing.last_at,

@@ -3,6 +3,7 @@
 
 pub(crate) mod dispatch;
 pub(crate) mod fire;
+pub(crate) mod gates;
 pub(crate) mod settle;
 pub(crate) mod stop;
 pub(crate) mod submit;
@@ -32,6 +33,13 @@ pub(crate) fn set_share(
     rows.put_share(&share)
 }
 
+/// Lets nothing of a tenant begin, or lets it go on.
+pub(crate) fn pause_tenant(rows: &mut impl Rows, tenant: &TenantId, paused: bool) -> Result<()> {
+    let mut share = share_of(rows, tenant)?;
+    share.paused = paused;
+    rows.put_share(&share)
+}
+
 /// Moves an execution from one state to another in its tenant's counters. Every change of state goes through here.
 fn shift(share: &mut Share, row: &mut Row, to: ExecutionState) {
     count(share, row.state, |n| n.saturating_sub(1));
@@ -50,11 +58,12 @@ fn count(share: &mut Share, state: ExecutionState, change: impl Fn(u64) -> u64) 
     }
 }
 
-/// Queues an execution, again or after a wait.
-fn queue(share: &mut Share, row: &mut Row, now: Timestamp) {
+/// Queues an execution, again or after a wait, where it belongs. It is still to be kept.
+fn queue(rows: &mut impl Rows, share: &mut Share, row: &mut Row, now: Timestamp) -> Result<()> {
     shift(share, row, ExecutionState::Queued);
     row.ready_at = now;
     row.rank = rank::rank(class_of(row), now);
+    gates::enter(rows, share, row)
 }
 
 fn class_of(row: &Row) -> Class {
@@ -69,12 +78,17 @@ fn end_at_rest(
     end: End,
     now: Timestamp,
 ) -> Result<()> {
+    let stood = gates::Stood::of(row);
     shift(share, row, end.state);
     row.ended_at = Some(now);
     row.error = Some(end.error);
     row.fault = Some(end.fault);
     forget_checkpoint(rows, row)?;
-    rows.update(row)
+    rows.update(row)?;
+    match stood {
+        Some(stood) => gates::leave(rows, share, row, stood),
+        None => Ok(()),
+    }
 }
 
 /// How an execution that does not run ends.

@@ -9,7 +9,7 @@ use bulkhead_types::{
 
 use super::super::model::{INLINE_BYTES_MAX, Settled, Settlement, Tick};
 use super::super::rows::{AttemptRow, Payload, Result, Row, Rows};
-use super::{forget_checkpoint, queue, share_of, shift};
+use super::{forget_checkpoint, gates, queue, share_of, shift};
 
 /// An outcome with its output written out, so that the writer's time is not spent on it.
 #[derive(Debug)]
@@ -54,8 +54,9 @@ pub(crate) fn settle(
     row.worker = None;
     row.charged_us = 0;
     (row.error, row.fault) = decision.error.unzip();
+    gates::release(rows, &mut share, &mut row)?;
     match decision.next {
-        Next::Again => queue(&mut share, &mut row, now),
+        Next::Again => queue(rows, &mut share, &mut row, now)?,
         Next::At(at) => {
             shift(&mut share, &mut row, ExecutionState::Waiting);
             row.ready_at = at;

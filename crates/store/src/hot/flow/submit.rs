@@ -1,15 +1,16 @@
 //! Accepting an execution.
 
 use bulkhead_types::{
-    ExecutionId, ExecutionState, Fence, FunctionKey, RetryPolicy, Timestamp, Usage,
+    ConcurrencyKey, ExecutionId, ExecutionState, Fence, FunctionKey, RetryPolicy, Timestamp, Usage,
 };
 
 use serde_json::Value;
 
 use super::super::model::{
-    IDEMPOTENCY_KEY_BYTES_MAX, INLINE_BYTES_MAX, Overlap, Submit, SubmitError, Submitted,
+    CONCURRENCY_KEY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, INLINE_BYTES_MAX, Overlap, Submit, SubmitError, Submitted,
 };
-use super::super::rows::{Payload, Row, Rows};
+use super::super::rows::{Payload, Place, Row, Rows};
+use super::gates;
 use crate::db::StoreError;
 
 /// A submit with its values written out, so that the writer's time is not spent on it.
@@ -44,6 +45,14 @@ pub(crate) fn prepare(
         let kept = Key { scope: scope.clone(), key: key.key, expires_at: now.after(key.ttl) };
         fits.then_some(kept).ok_or(SubmitError::BadIdempotencyKey)
     });
+    let units = submit.limits.units();
+    let fits = |key: &ConcurrencyKey| {
+        let plain = !key.name.chars().any(char::is_control);
+        (1..=CONCURRENCY_KEY_BYTES_MAX).contains(&key.name.len()) && plain && key.max > 0
+    };
+    if !submit.concurrency.as_ref().is_none_or(fits) {
+        return Err(SubmitError::BadConcurrencyKey);
+    }
     let exclusive = (submit.overlap == Overlap::Join).then(|| {
         let connection = submit.connection.as_ref().map_or("", |connection| connection.as_str());
         format!("{scope}/{connection}")
@@ -63,10 +72,16 @@ pub(crate) fn prepare(
         retry: json::<RetryPolicy>(&submit.retry)?,
         exclusive,
         start_by: submit.start_by,
+        concurrency: submit.concurrency,
+        units,
         created_at: now,
         state: ExecutionState::Queued,
         ready_at: now,
         rank: bulkhead_sched::rank::rank(class, now),
+        place: Place::Ready,
+        gate: None,
+        lane: None,
+        passed: Vec::new(),
         attempts: 0,
         fence: Fence(0),
         worker: None,
@@ -106,6 +121,7 @@ pub(crate) fn submit(rows: &mut impl Rows, prepared: Prepared) -> Result<Submitt
                 .admit()
                 .map_err(|full| SubmitError::QueueFull { retry_after: full.retry_after })?;
             share.queued += 1;
+            gates::enter(rows, &mut share, &mut row)?;
             rows.put_share(&share)?;
             insert(rows, &mut row, input)?;
             Submitted { execution: row.id.clone(), duplicate: false }
@@ -115,6 +131,17 @@ pub(crate) fn submit(rows: &mut impl Rows, prepared: Prepared) -> Result<Submitt
         rows.put_idempotent(&scope, &key, &submitted.execution, expires_at)?;
     }
     Ok(submitted)
+}
+
+/// The execution that an idempotency key names, if it is remembered still.
+pub(crate) fn repeated(
+    rows: &mut impl Rows,
+    function: &FunctionKey,
+    key: &str,
+    now: Timestamp,
+) -> Result<Option<ExecutionId>, StoreError> {
+    let found = rows.idempotent(&function_scope(function), key)?;
+    Ok(found.filter(|(_, expires_at)| *expires_at > now).map(|(execution, _)| execution))
 }
 
 /// A submit that repeats an execution, with a fresh name and no idempotency key.
@@ -129,6 +156,7 @@ pub(crate) fn again(row: Row, input: Value) -> Result<Submit, StoreError> {
         retry: crate::db::from_json("executions", &row.retry)?,
         idempotency: None,
         start_by: None,
+        concurrency: row.concurrency,
         overlap: if row.exclusive.is_some() { Overlap::Join } else { Overlap::Allowed },
         retry_of: Some(row.id),
     })

@@ -22,7 +22,7 @@ pub(crate) fn tick(rows: &mut impl Rows, now: Timestamp, limit: usize) -> Result
     }
     for mut row in rows.waiting_until(now, left)? {
         let mut share = share_of(rows, &row.function.tenant)?;
-        queue(&mut share, &mut row, now);
+        queue(rows, &mut share, &mut row, now)?;
         rows.update(&row)?;
         rows.put_share(&share)?;
         tick.runnable = true;
@@ -33,6 +33,8 @@ pub(crate) fn tick(rows: &mut impl Rows, now: Timestamp, limit: usize) -> Result
         dispatch::expire(rows, &mut share, &mut row, now)?;
         rows.put_share(&share)?;
         tick.ended.push(row.id);
+        // What was behind it at a gate may be.
+        tick.runnable = true;
         left -= 1;
     }
     rows.purge_idempotent(now, KEYS_FORGOTTEN)?;

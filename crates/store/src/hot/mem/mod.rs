@@ -6,17 +6,18 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bulkhead_sched::gate::Gate;
 use bulkhead_sched::share::{Share, ShareLimits};
 use bulkhead_types::{
-    Attempt, Execution, ExecutionId, ExecutionState, LeaseRef, TenantId, TimelineEvent, Timestamp,
-    WorkerId,
+    Attempt, Execution, ExecutionId, ExecutionState, FunctionKey, LeaseRef, TenantId,
+    TimelineEvent, Timestamp, WorkerId,
 };
 use serde_json::Value;
 
 use super::flow::{self, fire::Due};
 use super::model::{
-    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Forgotten, Page,
-    RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
+    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Forgotten, GateChange,
+    GateOf, Page, RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
 };
 use super::rows::{Payload, Row, Rows};
 use super::{Store, leases};
@@ -38,6 +39,8 @@ pub struct Census {
     pub timelines: usize,
     /// Entries of the indexes that live executions are found by.
     pub indexed: usize,
+    /// Gates that nobody set.
+    pub gates: usize,
     /// Workers that hold leases, or held some.
     pub workers: usize,
     /// Idempotency keys.
@@ -219,6 +222,27 @@ impl Store for MemStore {
         self.with(|rows| rows.share(&tenant))
     }
 
+    async fn pause_tenant(&self, tenant: TenantId, paused: bool) -> Result<(), StoreError> {
+        self.with(|rows| flow::pause_tenant(rows, &tenant, paused))
+    }
+
+    async fn set_gate(&self, of: GateOf, change: GateChange) -> Result<Gate, StoreError> {
+        self.with(|rows| flow::gates::set(rows, &of, change))
+    }
+
+    async fn gates(&self, tenant: TenantId) -> Result<Vec<Gate>, StoreError> {
+        Ok(self.with(|rows| rows.gates_of(&tenant)))
+    }
+
+    async fn repeated(
+        &self,
+        function: FunctionKey,
+        key: String,
+        now: Timestamp,
+    ) -> Result<Option<ExecutionId>, StoreError> {
+        self.with(|rows| flow::submit::repeated(rows, &function, &key, now))
+    }
+
     async fn checkpoint(&self, scope: String) -> Result<Option<Checkpoint>, StoreError> {
         Ok(self.with(|rows| rows.checkpoints.get(&scope).cloned()))
     }
@@ -250,12 +274,11 @@ impl Store for MemStore {
     }
 
     async fn remove_schedule(&self, key: ScheduleKey) -> Result<bool, StoreError> {
-        Ok(self.with(|rows| rows.schedules.remove(&key).is_some()))
+        Ok(self.with(|rows| rows.remove_schedule(&key)))
     }
 
     async fn schedules(&self, tenant: TenantId) -> Result<Vec<Schedule>, StoreError> {
-        let mine = |schedule: &&Schedule| schedule.key.function.tenant == tenant;
-        Ok(self.with(|rows| rows.schedules.values().filter(mine).cloned().collect()))
+        Ok(self.with(|rows| rows.schedules_of(&tenant)))
     }
 
     async fn schedule(&self, key: ScheduleKey) -> Result<Option<Schedule>, StoreError> {
@@ -267,15 +290,7 @@ impl Store for MemStore {
         now: Timestamp,
         limit: usize,
     ) -> Result<(Vec<Schedule>, Option<Timestamp>), StoreError> {
-        self.with(|rows| {
-            let awake = rows.schedules.values().filter(|schedule| !schedule.paused);
-            let (mut due, later): (Vec<_>, Vec<_>) =
-                awake.partition(|schedule| schedule.next_at <= now);
-            due.sort_by_key(|schedule| schedule.next_at);
-            due.truncate(limit);
-            let next = later.iter().map(|schedule| schedule.next_at).min();
-            Ok((due.into_iter().cloned().collect(), next))
-        })
+        Ok(self.with(|rows| rows.due(now, limit)))
     }
 
     async fn fire(&self, fire: Fire) -> Result<Option<Fired>, StoreError> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use bulkhead_sched::gate::Gate;
 use bulkhead_sched::share::{Share, VirtualClock};
 use bulkhead_types::{
     Attempt, ExecutionId, ExecutionState, TenantId, TimelineEvent, Timestamp, WorkerId,
@@ -9,16 +10,23 @@ use bulkhead_types::{
 use serde_json::Value;
 
 use super::super::model::{ExecutionFilter, Page, Schedule, ScheduleKey, TIMELINE_EVENTS_MAX};
-use super::super::rows::{Aged, AttemptRow, Payload, Result, Row, Rows, Running};
+use super::super::rows::{Aged, AttemptRow, Payload, Place, Result, Row, Rows, Running};
 use super::Census;
 use crate::checkpoints::Checkpoint;
+
+/// Executions in order.
+type Line = BTreeSet<(Timestamp, i64, ExecutionId)>;
 
 /// Everything.
 #[derive(Debug, Default)]
 pub(super) struct MemRows {
     executions: BTreeMap<ExecutionId, Row>,
     seq: i64,
-    ready: BTreeMap<TenantId, BTreeSet<(Timestamp, i64, ExecutionId)>>,
+    ready: BTreeMap<TenantId, Line>,
+    held: HashMap<(TenantId, String), Line>,
+    behind: HashMap<(TenantId, String), Line>,
+    fronts: HashMap<(TenantId, String), ExecutionId>,
+    gates: BTreeMap<(TenantId, String), Gate>,
     waiting: BTreeSet<(Timestamp, ExecutionId)>,
     start_by: BTreeSet<(Timestamp, ExecutionId)>,
     running: HashMap<WorkerId, BTreeSet<ExecutionId>>,
@@ -31,7 +39,8 @@ pub(super) struct MemRows {
     attempts: BTreeMap<(ExecutionId, u32), AttemptRow>,
     pub(super) events: HashMap<ExecutionId, Vec<TimelineEvent>>,
     pub(super) checkpoints: HashMap<String, Checkpoint>,
-    pub(super) schedules: BTreeMap<ScheduleKey, Schedule>,
+    schedules: BTreeMap<ScheduleKey, Schedule>,
+    due: BTreeSet<(Timestamp, ScheduleKey)>,
 }
 
 impl MemRows {
@@ -40,8 +49,11 @@ impl MemRows {
         let id = row.id.clone();
         match row.state {
             ExecutionState::Queued => {
-                let ready = self.ready.entry(row.function.tenant.clone()).or_default();
-                ready.insert((row.rank, row.seq, id.clone()));
+                self.line_of(row).insert((row.rank, row.seq, id.clone()));
+                if let Some(lane) = row.lane.clone().filter(|_| row.place != Place::Behind) {
+                    let before = self.fronts.insert((row.function.tenant.clone(), lane), id.clone());
+                    debug_assert!(before.is_none(), "a lane has one front");
+                }
                 if let Some(start_by) = row.start_by.filter(|_| row.attempts == 0) {
                     self.start_by.insert((start_by, id.clone()));
                 }
@@ -63,8 +75,11 @@ impl MemRows {
 
     /// Takes a row out of the indexes.
     fn unindex(&mut self, row: &Row) {
-        if let Some(ready) = self.ready.get_mut(&row.function.tenant) {
-            ready.remove(&(row.rank, row.seq, row.id.clone()));
+        if row.state == ExecutionState::Queued {
+            self.line_of(row).remove(&(row.rank, row.seq, row.id.clone()));
+            if let Some(lane) = row.lane.clone().filter(|_| row.place != Place::Behind) {
+                self.fronts.remove(&(row.function.tenant.clone(), lane));
+            }
         }
         if let Some(start_by) = row.start_by {
             self.start_by.remove(&(start_by, row.id.clone()));
@@ -82,6 +97,8 @@ impl MemRows {
 
     pub(super) fn census(&self) -> Census {
         let ready: usize = self.ready.values().map(BTreeSet::len).sum();
+        let lanes = self.held.values().chain(self.behind.values()).map(BTreeSet::len);
+        let held = lanes.sum::<usize>() + self.fronts.len();
         let running: usize = self.running.values().map(BTreeSet::len).sum();
         let by_time = self.waiting.len() + self.start_by.len();
         Census {
@@ -89,12 +106,58 @@ impl MemRows {
             attempts: self.attempts.len(),
             payloads: self.payloads.len(),
             timelines: self.events.len(),
-            indexed: ready + running + by_time + self.exclusive.len(),
+            indexed: ready + held + running + by_time + self.exclusive.len(),
+            gates: self.gates.values().filter(|gate| !gate.set).count(),
             workers: self.workers.len(),
             keys: self.idempotency.len(),
             // A scope that executions share is a path; that of one is its name.
             checkpoints: self.checkpoints.keys().filter(|scope| !scope.contains('/')).count(),
         }
+    }
+
+    /// The line that a queued execution stands in.
+    fn line_of(&mut self, row: &Row) -> &mut Line {
+        let tenant = row.function.tenant.clone();
+        let name = |name: &Option<String>| name.clone().unwrap_or_default();
+        match row.place {
+            Place::Ready => self.ready.entry(tenant).or_default(),
+            Place::Held => self.held.entry((tenant, name(&row.gate))).or_default(),
+            Place::Behind => self.behind.entry((tenant, name(&row.lane))).or_default(),
+        }
+    }
+
+    fn first_of(&self, line: Option<&Line>) -> Option<Row> {
+        let (_, _, id) = line?.first()?;
+        self.executions.get(id).cloned()
+    }
+
+    fn is_repeated(&self, id: &ExecutionId) -> bool {
+        self.executions.values().any(|row| row.retry_of.as_ref() == Some(id))
+    }
+
+    pub(super) fn gates_of(&self, tenant: &TenantId) -> Vec<Gate> {
+        let mine = self.gates.iter().filter(|((of, _), _)| of == tenant);
+        mine.map(|(_, gate)| gate.clone()).collect()
+    }
+
+    pub(super) fn schedules_of(&self, tenant: &TenantId) -> Vec<Schedule> {
+        let mine = |schedule: &&Schedule| schedule.key.function.tenant == *tenant;
+        self.schedules.values().filter(mine).cloned().collect()
+    }
+
+    pub(super) fn remove_schedule(&mut self, key: &ScheduleKey) -> bool {
+        let removed = self.schedules.remove(key);
+        if let Some(schedule) = &removed {
+            self.due.remove(&(schedule.next_at, key.clone()));
+        }
+        removed.is_some()
+    }
+
+    pub(super) fn due(&self, now: Timestamp, limit: usize) -> (Vec<Schedule>, Option<Timestamp>) {
+        let due = self.due.iter().take_while(|(at, _)| *at <= now).take(limit);
+        let due = due.filter_map(|(_, key)| self.schedules.get(key).cloned()).collect();
+        let next = self.due.iter().find(|(at, _)| *at > now).map(|(at, _)| *at);
+        (due, next)
     }
 
     fn rows_of<'a>(&self, ids: impl Iterator<Item = &'a ExecutionId>) -> Vec<Row> {
@@ -115,6 +178,12 @@ impl MemRows {
                 && filter.kind.is_none_or(|wanted| wanted == function.kind)
                 && filter.name.as_ref().is_none_or(|wanted| *wanted == function.name)
                 && filter.state.is_none_or(|wanted| wanted == row.state)
+                && (!filter.dead
+                    || (row.state == ExecutionState::Failed && !self.is_repeated(&row.id)))
+                && filter.error_code.as_ref().is_none_or(|wanted| {
+                    row.error.as_ref().is_some_and(|error| error.code == *wanted)
+                })
+                && filter.until.is_none_or(|until| row.created_at < until)
                 && filter
                     .connection
                     .as_ref()
@@ -165,8 +234,37 @@ impl Rows for MemRows {
     }
 
     fn head(&mut self, tenant: &TenantId) -> Result<Option<Row>> {
-        let first = self.ready.get(tenant).and_then(BTreeSet::first);
-        Ok(first.and_then(|(_, _, id)| self.executions.get(id).cloned()))
+        Ok(self.first_of(self.ready.get(tenant)))
+    }
+
+    fn front(&mut self, tenant: &TenantId, lane: &str) -> Result<Option<Row>> {
+        let front = self.fronts.get(&(tenant.clone(), lane.to_owned()));
+        Ok(front.and_then(|id| self.executions.get(id).cloned()))
+    }
+
+    fn behind(&mut self, tenant: &TenantId, lane: &str) -> Result<Option<Row>> {
+        Ok(self.first_of(self.behind.get(&(tenant.clone(), lane.to_owned()))))
+    }
+
+    fn held(&mut self, tenant: &TenantId, gate: &str) -> Result<Option<Row>> {
+        Ok(self.first_of(self.held.get(&(tenant.clone(), gate.to_owned()))))
+    }
+
+    fn gates(&mut self, tenant: &TenantId, keys: &[String]) -> Result<Vec<Gate>> {
+        let found = |key: &String| self.gates.get(&(tenant.clone(), key.clone())).cloned();
+        let mut gates: Vec<Gate> = keys.iter().filter_map(found).collect();
+        gates.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(gates)
+    }
+
+    fn put_gate(&mut self, tenant: &TenantId, gate: &Gate) -> Result<()> {
+        self.gates.insert((tenant.clone(), gate.key.clone()), gate.clone());
+        Ok(())
+    }
+
+    fn remove_gate(&mut self, tenant: &TenantId, key: &str) -> Result<()> {
+        self.gates.remove(&(tenant.clone(), key.to_owned()));
+        Ok(())
     }
 
     fn live_exclusive(&mut self, key: &str) -> Result<Option<ExecutionId>> {
@@ -326,7 +424,12 @@ impl Rows for MemRows {
     }
 
     fn put_schedule(&mut self, schedule: &Schedule) -> Result<()> {
-        self.schedules.insert(schedule.key.clone(), schedule.clone());
+        if let Some(before) = self.schedules.insert(schedule.key.clone(), schedule.clone()) {
+            self.due.remove(&(before.next_at, before.key));
+        }
+        if !schedule.paused {
+            self.due.insert((schedule.next_at, schedule.key.clone()));
+        }
         Ok(())
     }
 }

@@ -1,15 +1,16 @@
 //! Columns to values and back.
 
+use bulkhead_sched::gate::Gate;
 use bulkhead_sched::settle::Counts;
 use bulkhead_sched::share::{Share, ShareLimits};
 use bulkhead_types::{
-    Attempt, ConnectionId, ErrorInfo, ExecutionId, ExecutionState, Fault, Fence, FunctionKey,
-    FunctionKind, FunctionName, IdError, IntegrationId, TenantId, Timestamp, Trigger, Usage,
-    VersionId, WorkerId,
+    Attempt, ConcurrencyKey, ConnectionId, ErrorInfo, ExecutionId, ExecutionState, Fault, Fence,
+    FunctionKey, FunctionKind, FunctionName, IdError, IntegrationId, MissedRuns, ScheduleOptions,
+    TenantId, Timestamp, Trigger, Units, Usage, VersionId, WorkerId,
 };
 
 use super::super::model::{Schedule, ScheduleKey};
-use super::super::rows::{Aged, AttemptRow, Result, Row};
+use super::super::rows::{Aged, AttemptRow, Place, Result, Row};
 use crate::db::{Column, Row as SqlRow, StoreError, Value, from_json};
 
 /// A statement that selects executions, in the order of columns that [`execution`] reads them.
@@ -24,7 +25,8 @@ macro_rules! select_executions {
     ($payloads:literal, $rest:literal) => {
         concat!(
             "SELECT seq, id, tenant, integration, kind, name, version, connection, \"trigger\", \
-             retry_of, limits, retry, scope, exclusive, start_by, created_at, state, ready_at, rank, \
+             retry_of, limits, retry, scope, exclusive, start_by, concurrency_key, concurrency_max, \
+             cpu_units, memory_units, created_at, state, ready_at, rank, place, gate, lane, passed, \
              attempts, fence, worker, leased_at, charged_us, checkpoint_at_start, failures, stalls, \
              losses, cancel_asked, started_at, ended_at, error, fault, wall_ms, cpu_us, memory_peak, \
              start_us, ",
@@ -57,10 +59,16 @@ pub(super) fn execution(row: &SqlRow<'_>) -> Result<Row> {
         scope: next.get()?,
         exclusive: next.get()?,
         start_by: next.maybe_time()?,
+        concurrency: next.concurrency()?,
+        units: Units { cpu: next.get()?, memory_mib: next.get()? },
         created_at: next.time()?,
         state: next.word(ExecutionState::parse)?,
         ready_at: next.time()?,
         rank: next.time()?,
+        place: next.place()?,
+        gate: next.get()?,
+        lane: next.get()?,
+        passed: next.passed()?,
         attempts: next.get()?,
         fence: Fence(next.get()?),
         worker: next.maybe_id(WorkerId::parse)?,
@@ -121,8 +129,8 @@ pub(super) fn attempt(row: &SqlRow<'_>) -> Result<AttemptRow> {
 macro_rules! select_shares {
     ($rest:literal) => {
         concat!(
-            "SELECT tenant, weight, running_max, queued_max, vtime_us, queued, waiting, running \
-             FROM shares ",
+            "SELECT tenant, weight, running_max, queued_max, vtime_us, queued, held, waiting, running, \
+             gates, paused FROM shares ",
             $rest
         )
     };
@@ -140,14 +148,31 @@ pub(super) fn share(row: &SqlRow<'_>) -> Result<Share> {
         },
         vtime_us: next.get()?,
         queued: next.get()?,
+        held: next.get()?,
         waiting: next.get()?,
         running: next.get()?,
+        gates: next.get()?,
+        paused: next.get()?,
     })
 }
 
 /// The columns of a schedule, in the order that [`schedule`] reads them.
-pub(super) const SCHEDULE: &str = "tenant, integration, kind, name, connection, frequency, anchor, paused, next_at, \
-                                   last_at, last_execution, last_error";
+macro_rules! schedule_columns {
+    () => {
+        "tenant, integration, kind, name, connection, frequency, anchor, jitter_ms, missed, paused, \
+         next_at, last_at, last_execution, last_error"
+    };
+}
+
+pub(super) const SCHEDULE: &str = schedule_columns!();
+
+/// A statement that selects schedules.
+macro_rules! select_schedules {
+    ($rest:literal) => {
+        concat!("SELECT ", schedule_columns!(), " FROM schedules ", $rest)
+    };
+}
+pub(super) use {schedule_columns, select_schedules};
 
 pub(super) fn schedule(row: &SqlRow<'_>) -> Result<Schedule> {
     let mut next = Columns { row, place: 0, table: "schedules" };
@@ -166,11 +191,26 @@ pub(super) fn schedule(row: &SqlRow<'_>) -> Result<Schedule> {
         key: ScheduleKey { function, connection },
         frequency: next.get()?,
         anchor: next.time()?,
+        options: ScheduleOptions { jitter_ms: next.get()?, missed: next.word(MissedRuns::parse)? },
         paused: next.get()?,
         next_at: next.time()?,
         last_at: next.maybe_time()?,
         last_execution: next.maybe_id(ExecutionId::parse)?,
         last_error: next.get()?,
+    })
+}
+
+/// The columns of a gate, in the order that [`gate`] reads them.
+pub(super) const GATE: &str = "key, running_max, running, paused, is_set";
+
+pub(super) fn gate(row: &SqlRow<'_>) -> Result<Gate> {
+    let mut next = Columns { row, place: 0, table: "gates" };
+    Ok(Gate {
+        key: next.get()?,
+        running_max: next.get()?,
+        running: next.get()?,
+        paused: next.get()?,
+        set: next.get()?,
     })
 }
 
@@ -228,6 +268,21 @@ impl Columns<'_> {
 
     fn maybe_time(&mut self) -> Result<Option<Timestamp>> {
         Ok(self.get::<Option<i64>>()?.map(Timestamp::from_millis))
+    }
+
+    fn concurrency(&mut self) -> Result<Option<ConcurrencyKey>> {
+        let (name, max): (Option<String>, Option<u32>) = (self.get()?, self.get()?);
+        Ok(name.zip(max).map(|(name, max)| ConcurrencyKey { name, max }))
+    }
+
+    fn place(&mut self) -> Result<Place> {
+        let number: u32 = self.get()?;
+        Place::of_number(number).ok_or_else(|| self.corrupt("unknown place"))
+    }
+
+    fn passed(&mut self) -> Result<Vec<String>> {
+        let text: Option<String> = self.get()?;
+        Ok(text.map_or_else(Vec::new, |text| text.lines().map(str::to_owned).collect()))
     }
 
     fn error(&mut self) -> Result<Option<ErrorInfo>> {

@@ -8,15 +8,17 @@ mod statements;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bulkhead_sched::gate::Gate;
 use bulkhead_sched::share::{Share, ShareLimits};
 use bulkhead_types::{
-    Attempt, Execution, ExecutionId, LeaseRef, TenantId, TimelineEvent, Timestamp, WorkerId,
+    Attempt, Execution, ExecutionId, FunctionKey, LeaseRef, TenantId, TimelineEvent, Timestamp,
+    WorkerId,
 };
 
 use super::flow::{self, dispatch::Chosen, fire::Due};
 use super::model::{
-    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Forgotten, Page,
-    RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
+    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Forgotten, GateChange,
+    GateOf, Page, RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
 };
 use super::news::{self, News};
 use super::rows::Rows;
@@ -190,6 +192,35 @@ impl Store for SqliteStore {
 
     async fn share(&self, tenant: TenantId) -> Result<Option<Share>, StoreError> {
         self.db.read(move |conn| read::share(conn, &tenant)).await
+    }
+
+    async fn pause_tenant(&self, tenant: TenantId, paused: bool) -> Result<(), StoreError> {
+        self.write(move |rows| {
+            rows.tell([News::Runnable]);
+            flow::pause_tenant(rows, &tenant, paused)
+        })
+        .await
+    }
+
+    async fn set_gate(&self, of: GateOf, change: GateChange) -> Result<Gate, StoreError> {
+        self.write(move |rows| {
+            rows.tell([News::Runnable]);
+            flow::gates::set(rows, &of, change)
+        })
+        .await
+    }
+
+    async fn gates(&self, tenant: TenantId) -> Result<Vec<Gate>, StoreError> {
+        self.db.read(move |conn| read::gates(conn, &tenant)).await
+    }
+
+    async fn repeated(
+        &self,
+        function: FunctionKey,
+        key: String,
+        now: Timestamp,
+    ) -> Result<Option<ExecutionId>, StoreError> {
+        self.write(move |rows| flow::submit::repeated(rows, &function, &key, now)).await
     }
 
     async fn checkpoint(&self, scope: String) -> Result<Option<Checkpoint>, StoreError> {

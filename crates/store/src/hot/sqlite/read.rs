@@ -1,5 +1,6 @@
 //! Looking, on the readers' connections.
 
+use bulkhead_sched::gate::Gate;
 use bulkhead_sched::share::Share;
 use bulkhead_types::{Execution, ExecutionId, ExecutionState, TenantId, TimelineEvent, Timestamp};
 use serde_json::Value;
@@ -7,7 +8,7 @@ use serde_json::Value;
 use super::super::flow;
 use super::super::model::{ExecutionFilter, Page, Schedule, ScheduleKey, Submit};
 use super::super::rows::{AttemptRow, Payload, Result, Row};
-use super::columns::{self, ATTEMPT, SCHEDULE, select_executions};
+use super::columns::{self, ATTEMPT, GATE, SCHEDULE, select_executions};
 use super::rows::{find_schedule, payload};
 use super::statements as sql;
 use crate::db::{Conn, Params, Row as SqlRow, Value as SqlValue, from_json, params};
@@ -46,6 +47,9 @@ pub(super) fn again(conn: &Conn, tenant: &TenantId, id: &ExecutionId) -> Result<
 
 pub(super) fn executions(conn: &Conn, tenant: &TenantId, filter: &ExecutionFilter) -> Result<Page> {
     let limit = filter.page_length();
+    // An error is written with its code first.
+    let code = filter.error_code.as_ref().map(|code| crate::db::to_json("executions", code));
+    let error = code.transpose()?.map(|code| format!("{{\"code\":{code}"));
     let mut wheres = Wheres::default();
     wheres.add("tenant = ?", Some(tenant.as_str()));
     wheres.add("integration = ?", filter.integration.as_ref().map(|id| id.as_str()));
@@ -53,10 +57,18 @@ pub(super) fn executions(conn: &Conn, tenant: &TenantId, filter: &ExecutionFilte
     wheres.add("name = ?", filter.name.as_ref().map(|name| name.as_str()));
     wheres.add("connection = ?", filter.connection.as_ref().map(|id| id.as_str()));
     wheres.add("created_at >= ?", filter.since.map(Timestamp::as_millis));
+    wheres.add("created_at < ?", filter.until.map(Timestamp::as_millis));
+    if let Some(error) = &error {
+        wheres.add("substr(error, 1, ?) = ?", Some(error.chars().count()));
+        wheres.values.push(error.into());
+    }
     wheres.add("id < ?", filter.cursor.as_ref().map(|id| id.as_str()));
-    if filter.state == Some(ExecutionState::Failed) {
+    if filter.dead || filter.state == Some(ExecutionState::Failed) {
         // Written out, so that SQLite sees that the index of failed ones will do.
         wheres.clauses.push("state = 'failed'");
+        if filter.dead {
+            wheres.clauses.push(sql::NOT_REPEATED);
+        }
     } else {
         wheres.add("state = ?", filter.state.map(|state| state.as_str()));
     }
@@ -130,13 +142,13 @@ pub(super) fn due(
     now: Timestamp,
     limit: usize,
 ) -> Result<(Vec<Schedule>, Option<Timestamp>)> {
-    let sql = format!(
-        "SELECT {SCHEDULE} FROM schedules WHERE paused = 0 AND next_at <= ? ORDER BY next_at LIMIT ?"
-    );
-    let due = conn.all(&sql, params![now.as_millis(), limit], columns::schedule)?;
-    let sql =
-        "SELECT next_at FROM schedules WHERE paused = 0 AND next_at > ? ORDER BY next_at LIMIT 1";
-    let next =
-        conn.one(sql, params![now.as_millis()], |row| Ok(Timestamp::from_millis(row.get(0)?)))?;
+    let due = conn.all(sql::DUE, params![now.as_millis(), limit], columns::schedule)?;
+    let at = |row: &SqlRow<'_>| Ok(Timestamp::from_millis(row.get(0)?));
+    let next = conn.one(sql::NEXT_DUE, params![now.as_millis()], at)?;
     Ok((due, next))
+}
+
+pub(super) fn gates(conn: &Conn, tenant: &TenantId) -> Result<Vec<Gate>> {
+    let sql = format!("SELECT {GATE} FROM gates WHERE tenant = ? ORDER BY key");
+    conn.all(&sql, params![tenant.as_str()], columns::gate)
 }

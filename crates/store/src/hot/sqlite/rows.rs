@@ -1,5 +1,6 @@
 //! The row operations, as SQL in the writer's transaction.
 
+use bulkhead_sched::gate::Gate;
 use bulkhead_sched::share::{Share, VirtualClock};
 use bulkhead_types::{
     Attempt, ExecutionId, Fence, LeaseRef, TenantId, TimelineEvent, Timestamp, WorkerId,
@@ -7,7 +8,7 @@ use bulkhead_types::{
 
 use super::super::model::{Schedule, ScheduleKey, TIMELINE_EVENTS_MAX};
 use super::super::news::News;
-use super::super::rows::{Aged, AttemptRow, Payload, Result, Row, Rows, Running};
+use super::super::rows::{Aged, AttemptRow, GATES_MAX, Payload, Result, Row, Rows, Running};
 use super::columns::{self, SCHEDULE};
 use super::statements as sql;
 use crate::db::{Conn, Params, Row as SqlRow, StoreError, Value, named_params, params, to_json};
@@ -71,8 +72,9 @@ impl Rows for SqliteRows<'_> {
         let function = &row.function;
         self.execute(
             "INSERT INTO executions (id, tenant, integration, kind, name, version, connection, \"trigger\", retry_of,
-               input, limits, retry, scope, exclusive, start_by, created_at, state, ready_at, rank)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+               input, limits, retry, scope, exclusive, start_by, concurrency_key, concurrency_max, cpu_units,
+               memory_units, created_at, state, ready_at, rank, place, gate, lane)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             params![
                 row.id.as_str(),
                 function.tenant.as_str(),
@@ -89,10 +91,17 @@ impl Rows for SqliteRows<'_> {
                 &row.scope,
                 &row.exclusive,
                 row.start_by.map(Timestamp::as_millis),
+                row.concurrency.as_ref().map(|key| &key.name),
+                row.concurrency.as_ref().map(|key| key.max),
+                row.units.cpu,
+                row.units.memory_mib,
                 row.created_at.as_millis(),
                 row.state.as_str(),
                 row.ready_at.as_millis(),
                 row.rank.as_millis(),
+                row.place.as_number(),
+                &row.gate,
+                &row.lane,
             ],
         )?;
         Ok(())
@@ -100,9 +109,10 @@ impl Rows for SqliteRows<'_> {
 
     fn update(&mut self, row: &Row) -> Result<()> {
         let error = error_json(row.error.as_ref())?;
+        let passed = (!row.passed.is_empty()).then(|| row.passed.join("\n"));
         self.execute(
-            "UPDATE executions SET state = :state, ready_at = :ready_at, rank = :rank, attempts = :attempts,
-               fence = :fence, worker = :worker, leased_at = :leased_at, charged_us = :charged_us,
+            "UPDATE executions SET state = :state, ready_at = :ready_at, rank = :rank, place = :place,
+               gate = :gate, lane = :lane, passed = :passed, attempts = :attempts, fence = :fence, worker = :worker, leased_at = :leased_at, charged_us = :charged_us,
                checkpoint_at_start = :checkpoint, failures = :failures, stalls = :stalls, losses = :losses,
                cancel_asked = :cancel_asked, started_at = :started_at, ended_at = :ended_at, output = :output,
                error = :error, fault = :fault, wall_ms = :wall_ms, cpu_us = :cpu_us, memory_peak = :memory_peak,
@@ -113,6 +123,10 @@ impl Rows for SqliteRows<'_> {
                 ":state": row.state.as_str(),
                 ":ready_at": row.ready_at.as_millis(),
                 ":rank": row.rank.as_millis(),
+                ":place": row.place.as_number(),
+                ":gate": &row.gate,
+                ":lane": &row.lane,
+                ":passed": &passed,
                 ":attempts": row.attempts,
                 ":fence": row.fence.0,
                 ":worker": row.worker.as_ref().map(WorkerId::as_str),
@@ -150,6 +164,41 @@ impl Rows for SqliteRows<'_> {
 
     fn head(&mut self, tenant: &TenantId) -> Result<Option<Row>> {
         self.tx.one(sql::HEAD, params![tenant.as_str()], columns::execution)
+    }
+
+    fn front(&mut self, tenant: &TenantId, lane: &str) -> Result<Option<Row>> {
+        self.tx.one(sql::FRONT, params![tenant.as_str(), lane], columns::execution)
+    }
+
+    fn behind(&mut self, tenant: &TenantId, lane: &str) -> Result<Option<Row>> {
+        self.tx.one(sql::BEHIND, params![tenant.as_str(), lane], columns::execution)
+    }
+
+    fn held(&mut self, tenant: &TenantId, gate: &str) -> Result<Option<Row>> {
+        self.tx.one(sql::HELD, params![tenant.as_str(), gate], columns::execution)
+    }
+
+    fn gates(&mut self, tenant: &TenantId, keys: &[String]) -> Result<Vec<Gate>> {
+        let key = |place: usize| keys.get(place).map_or("", String::as_str);
+        debug_assert!(keys.len() <= GATES_MAX);
+        let params = params![tenant.as_str(), key(0), key(1), key(2)];
+        self.tx.all(sql::GATES, params, columns::gate)
+    }
+
+    fn put_gate(&mut self, tenant: &TenantId, gate: &Gate) -> Result<()> {
+        self.execute(
+            "INSERT INTO gates (tenant, key, running_max, running, paused, is_set) VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT (tenant, key) DO UPDATE SET running_max = excluded.running_max,
+               running = excluded.running, paused = excluded.paused, is_set = excluded.is_set",
+            params![tenant.as_str(), &gate.key, gate.running_max, gate.running, gate.paused, gate.set],
+        )?;
+        Ok(())
+    }
+
+    fn remove_gate(&mut self, tenant: &TenantId, key: &str) -> Result<()> {
+        let sql = "DELETE FROM gates WHERE tenant = ? AND key = ?";
+        self.execute(sql, params![tenant.as_str(), key])?;
+        Ok(())
     }
 
     fn live_exclusive(&mut self, key: &str) -> Result<Option<ExecutionId>> {
@@ -191,11 +240,13 @@ impl Rows for SqliteRows<'_> {
     fn put_share(&mut self, share: &Share) -> Result<()> {
         let limits = share.limits;
         self.execute(
-            "INSERT INTO shares (tenant, weight, running_max, queued_max, vtime_us, queued, waiting, running)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+            "INSERT INTO shares (tenant, weight, running_max, queued_max, vtime_us, queued, held, waiting, running,
+               gates, paused)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (tenant) DO UPDATE SET weight = excluded.weight, running_max = excluded.running_max,
                queued_max = excluded.queued_max, vtime_us = excluded.vtime_us, queued = excluded.queued,
-               waiting = excluded.waiting, running = excluded.running",
+               held = excluded.held, waiting = excluded.waiting, running = excluded.running,
+               gates = excluded.gates, paused = excluded.paused",
             params![
                 share.tenant.as_str(),
                 limits.weight,
@@ -203,8 +254,11 @@ impl Rows for SqliteRows<'_> {
                 limits.queued_max,
                 share.vtime_us,
                 share.queued,
+                share.held,
                 share.waiting,
-                share.running
+                share.running,
+                share.gates,
+                share.paused,
             ],
         )?;
         Ok(())
@@ -364,9 +418,9 @@ impl Rows for SqliteRows<'_> {
     fn put_schedule(&mut self, schedule: &Schedule) -> Result<()> {
         let [tenant, integration, kind, name, connection] = schedule_key(&schedule.key);
         let sql = format!(
-            "INSERT INTO schedules ({SCHEDULE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            "INSERT INTO schedules ({SCHEDULE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (tenant, integration, kind, name, connection) DO UPDATE SET frequency = excluded.frequency,
-               anchor = excluded.anchor, paused = excluded.paused, next_at = excluded.next_at,
+               anchor = excluded.anchor, jitter_ms = excluded.jitter_ms, missed = excluded.missed, paused = excluded.paused, next_at = excluded.next_at,
                last_at = excluded.last_at, last_execution = excluded.last_execution, last_error = excluded.last_error"
         );
         self.execute(
@@ -379,6 +433,8 @@ impl Rows for SqliteRows<'_> {
                 connection,
                 &schedule.frequency,
                 schedule.anchor.as_millis(),
+                schedule.options.jitter_ms,
+                schedule.options.missed.as_str(),
                 schedule.paused,
                 schedule.next_at.as_millis(),
                 schedule.last_at.map(Timestamp::as_millis),

@@ -1,11 +1,31 @@
 //! Statements whose cost must not grow with what is kept. The test below holds each to its index.
 
-use super::columns::{select_executions, select_shares};
+use super::columns::{schedule_columns, select_executions, select_schedules, select_shares};
 
 pub(super) const BY_ID: &str = select_executions!(whole, "WHERE id = ?");
 
-pub(super) const HEAD: &str =
-    select_executions!(whole, "WHERE tenant = ? AND state = 'queued' ORDER BY rank, seq LIMIT 1");
+pub(super) const HEAD: &str = select_executions!(
+    whole,
+    "WHERE tenant = ? AND state = 'queued' AND place = 0 ORDER BY rank, seq LIMIT 1"
+);
+
+pub(super) const FRONT: &str = select_executions!(
+    whole,
+    "WHERE tenant = ? AND lane = ? AND state = 'queued' AND lane IS NOT NULL AND place < 2"
+);
+
+pub(super) const BEHIND: &str = select_executions!(
+    whole,
+    "WHERE tenant = ? AND lane = ? AND state = 'queued' AND place = 2 ORDER BY rank, seq LIMIT 1"
+);
+
+pub(super) const HELD: &str = select_executions!(
+    whole,
+    "WHERE tenant = ? AND gate = ? AND state = 'queued' AND place = 1 ORDER BY rank, seq LIMIT 1"
+);
+
+pub(super) const GATES: &str = "SELECT key, running_max, running, paused, is_set FROM gates
+     WHERE tenant = ? AND key IN (?, ?, ?) ORDER BY key";
 
 pub(super) const WAITING_UNTIL: &str = select_executions!(
     whole,
@@ -52,11 +72,26 @@ pub(super) const NEXT_MOMENT: &str = "SELECT min(at) FROM (
 
 pub(super) const SHARE: &str = select_shares!("WHERE tenant = ?");
 
-pub(super) const ELIGIBLE_SHARES: &str =
-    select_shares!("WHERE queued > 0 AND running < running_max ORDER BY vtime_us, tenant LIMIT ?");
+pub(super) const ELIGIBLE_SHARES: &str = select_shares!(
+    "WHERE queued > held AND running < running_max AND paused = 0 ORDER BY vtime_us, tenant LIMIT ?"
+);
 
 pub(super) const FORGET_KEYS: &str = "DELETE FROM idempotency WHERE (scope, key) IN
      (SELECT scope, key FROM idempotency WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)";
+
+pub(super) const DUE: &str =
+    select_schedules!("WHERE paused = 0 AND next_at <= ? ORDER BY next_at LIMIT ?");
+
+pub(super) const NEXT_DUE: &str =
+    "SELECT next_at FROM schedules WHERE paused = 0 AND next_at > ? ORDER BY next_at LIMIT 1";
+
+/// Whether an execution was repeated; the same as [`NOT_REPEATED`] asks of each.
+#[cfg(test)]
+const REPEATS: &str = "SELECT 1 FROM executions AS repeat WHERE repeat.retry_of = ?";
+
+/// A condition: a failed execution is a dead letter while nobody has repeated it.
+pub(super) const NOT_REPEATED: &str =
+    "NOT EXISTS (SELECT 1 FROM executions AS repeat WHERE repeat.retry_of = executions.id)";
 
 #[cfg(test)]
 mod tests {
@@ -82,6 +117,13 @@ mod tests {
         for (sql, index) in [
             (super::BY_ID, "sqlite_autoindex_executions_1"),
             (super::HEAD, "executions_ready"),
+            (super::FRONT, "executions_front"),
+            (super::BEHIND, "executions_behind"),
+            (super::HELD, "executions_held"),
+            (super::GATES, "PRIMARY KEY"),
+            (super::DUE, "schedules_due"),
+            (super::NEXT_DUE, "schedules_due"),
+            (super::REPEATS, "executions_retry_of"),
             (super::WAITING_UNTIL, "executions_waiting"),
             (super::TOO_LATE, "executions_start_by"),
             (super::RUNNING_OF, "executions_running"),
