@@ -41,6 +41,7 @@ pub const CODES: &[Code] = &[
     code("invalid_name", 400, Caller, "A name or id has characters that names can't have.", "Use letters, digits, '-', '_' and '.'."),
     code("invalid_input", 400, Caller, "The function refused its input.", "The payload lists what its schema says."),
     code("invalid_idempotency_key", 400, Caller, "The idempotency key is empty or too long.", "Use 1 to 255 characters, such as a UUID."),
+    code("invalid_concurrency_key", 400, Caller, "The concurrency key is empty, too long, or lets nobody through.", "Use 1 to 255 characters, and a limit of at least 1."),
     code("limit_above_ceiling", 400, Caller, "A function asks for more than the operator allows.", "Ask for less, or have the operator raise the ceiling."),
     code("invalid_frequency", 400, Caller, "The frequency of a sync can't be read.", "Use `every 5m` or `cron: 0 6 * * *`."),
     code("invalid_cursor", 400, Caller, "The cursor is none that an earlier page gave.", "Begin again without a cursor."),

@@ -12,6 +12,7 @@ mod connections;
 mod error;
 mod executions;
 mod functions;
+mod limits;
 mod openapi;
 mod records;
 pub mod routes;
@@ -32,10 +33,11 @@ pub use functions::{
     Change, Deploy, DeployFunction, Deployment, DeploymentList, Function, FunctionList,
     SetFrequency, Sync, SyncCall, SyncList,
 };
+pub use limits::{Any, Limit, LimitList, Replay, Replayed, ReplayedOne, RunningMax, SetLimit};
 pub use openapi::document;
 pub use records::RecordPage;
 pub use routes::{Access, Op, Route};
-pub use tenants::{Key, KeyCreated, KeyList, PutKey, PutTenant, Tenant, TenantList};
+pub use tenants::{Key, KeyCreated, KeyList, PutKey, PutTenant, Tenant, TenantList, TenantShare};
 pub use workers::{Worker, WorkerList};
 
 /// Headers of ours, as they are spelled on the wire.
@@ -50,6 +52,10 @@ pub mod headers {
     pub const BASE_URL_OVERRIDE: &str = "base-url-override";
     /// Makes a second call with the same value return the first one's result.
     pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+    /// `NAME` or `NAME; max=N`: at most N executions with this name run at the same time.
+    pub const CONCURRENCY_KEY: &str = "concurrency-key";
+    /// Seconds within which an execution has to begin.
+    pub const START_WITHIN: &str = "start-within";
     /// On every answer that concerns an execution.
     pub const EXECUTION_ID: &str = "execution-id";
     /// On every answer: names the request in the server's log.

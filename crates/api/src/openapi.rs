@@ -39,6 +39,11 @@ pub fn document() -> OpenApi {
     add::<crate::SyncList>(&mut schemas);
     add::<crate::SyncCall>(&mut schemas);
     add::<crate::SetFrequency>(&mut schemas);
+    add::<crate::Limit>(&mut schemas);
+    add::<crate::LimitList>(&mut schemas);
+    add::<crate::SetLimit>(&mut schemas);
+    add::<crate::Replay>(&mut schemas);
+    add::<crate::Replayed>(&mut schemas);
     add::<crate::RecordPage>(&mut schemas);
     add::<crate::Integration>(&mut schemas);
     add::<crate::IntegrationList>(&mut schemas);

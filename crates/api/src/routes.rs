@@ -130,13 +130,24 @@ ops! {
     #[doc = "Runs an action and answers with its output, or with 202 when asked not to wait."]
     RunAction: Post "/v1/actions/{integration}/{name}" Tenant, INPUT, WAITS, Json => 200 Json,
         [Header "Connection-Id" "the connection", Header "Idempotency-Key" "at most 255 characters",
-         Header "Prefer" "`respond-async`, `wait=SECONDS`"];
+         Header "Prefer" "`respond-async`, `wait=SECONDS`",
+         Header "Concurrency-Key" "`NAME` or `NAME; max=N`: at most so many with this name run at the same time, else 1",
+         Header "Start-Within" "seconds; expires unless it began by then"];
 
     #[doc = "Lists executions, newest first."]
     ListExecutions: Get "/v1/executions" Tenant, 0, QUICK, None => 200 Named("ExecutionList"),
         [Query "function" "`name`, or `integration/name`", Query "kind" "`action`, `sync`, `webhook`, `event`",
-         Query "state" "a state", Query "connection" "a connection", Query "since" "RFC 3339 or milliseconds",
+         Query "state" "a state", Query "error" "an error code", Query "connection" "a connection",
+         Query "since" "RFC 3339 or milliseconds", Query "until" "RFC 3339 or milliseconds",
          Query "cursor" "from the page before", Query "limit" "1 to 200, else 50"];
+    #[doc = "Lists dead letters, newest first: failed executions that nobody has repeated."]
+    ListDeadLetters: Get "/v1/dead-letters" Tenant, 0, QUICK, None => 200 Named("ExecutionList"),
+        [Query "function" "`name`, or `integration/name`", Query "kind" "`action`, `sync`, `webhook`, `event`",
+         Query "error" "an error code", Query "connection" "a connection",
+         Query "since" "RFC 3339 or milliseconds", Query "until" "RFC 3339 or milliseconds",
+         Query "cursor" "from the page before", Query "limit" "1 to 200, else 50"];
+    #[doc = "Repeats the dead letters that match, newest first, each once."]
+    ReplayDeadLetters: Post "/v1/dead-letters/replay" Tenant, SMALL, UPLOAD, Named("Replay") => 200 Named("Replayed"), [];
     #[doc = "Shows an execution with its attempts and its timeline."]
     ShowExecution: Get "/v1/executions/{id}" Tenant, 0, QUICK, None => 200 Named("ExecutionShow"), [];
     #[doc = "Cancels an execution."]
@@ -169,6 +180,11 @@ ops! {
     ResumeSync: Post "/v1/syncs/{integration}/{name}/resume" Tenant, SMALL, QUICK, Named("SyncCall") => 200 Named("Sync"), [];
     #[doc = "Says how often a sync of a connection runs."]
     SetFrequency: Put "/v1/syncs/{integration}/{name}/frequency" Tenant, SMALL, QUICK, Named("SetFrequency") => 200 Named("Sync"), [];
+
+    #[doc = "Lists limits on what runs at the same time, and what is paused."]
+    ListLimits: Get "/v1/limits" Tenant, 0, QUICK, None => 200 Named("LimitList"), [];
+    #[doc = "Limits what runs at the same time of a connection or a concurrency key; pauses or resumes a function, a connection or a key."]
+    SetLimit: Put "/v1/limits" Tenant, SMALL, QUICK, Named("SetLimit") => 200 Named("Limit"), [];
 
     #[doc = "Reads records that syncs saved, in the order in which they last changed."]
     ListRecords: Get "/v1/records" Tenant, 0, QUICK, None => 200 Named("RecordPage"),
@@ -217,6 +233,10 @@ ops! {
     ListTenants: Get "/v1/tenants" Admin, 0, QUICK, None => 200 Named("TenantList"), [];
     #[doc = "Creates a tenant, or changes it."]
     PutTenant: Put "/v1/tenants/{tenant}" Admin, SMALL, QUICK, Named("PutTenant") => 200 Named("Tenant"), [];
+    #[doc = "Lets nothing of a tenant begin; what comes in is accepted and waits."]
+    PauseTenant: Post "/v1/tenants/{tenant}/pause" Admin, SMALL, QUICK, None => 200 Named("Tenant"), [];
+    #[doc = "Lets a tenant go on."]
+    ResumeTenant: Post "/v1/tenants/{tenant}/resume" Admin, SMALL, QUICK, None => 200 Named("Tenant"), [];
     #[doc = "Lists a tenant's keys, without secrets."]
     ListKeys: Get "/v1/tenants/{tenant}/keys" Admin, 0, QUICK, None => 200 Named("KeyList"), [];
     #[doc = "Makes a key for a tenant. Its secret is in this answer and nowhere else."]

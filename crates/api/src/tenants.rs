@@ -12,6 +12,29 @@ pub struct Tenant {
     pub display_name: String,
     /// When it was made.
     pub created_at: String,
+    /// What it has queued and running, and what it may have.
+    pub share: TenantShare,
+}
+
+/// What a tenant has queued and running, and what it may have.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct TenantShare {
+    /// Its share of the slots relative to others.
+    pub weight: u32,
+    /// Attempts that may run at the same time.
+    pub running_max: u32,
+    /// Executions that may be queued or waiting; more are refused with 429 `queue_full`.
+    pub queued_max: u64,
+    /// Nothing of it begins.
+    pub paused: bool,
+    /// Executions that want to run now.
+    pub queued: u64,
+    /// Those of them that a limit or a pause holds.
+    pub held: u64,
+    /// Executions that go on later.
+    pub waiting: u64,
+    /// Attempts that run.
+    pub running: u32,
 }
 
 /// What an operator says about a tenant.
@@ -26,6 +49,15 @@ pub struct PutTenant {
     #[serde(default)]
     #[schema(value_type = Vec<Object>)]
     pub egress: Vec<serde_json::Value>,
+    /// Its share of the slots relative to others, 1 to 1,000; absent leaves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// Attempts that may run at the same time; absent leaves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_max: Option<u32>,
+    /// Executions that may be queued or waiting; absent leaves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_max: Option<u64>,
 }
 
 /// Every tenant.

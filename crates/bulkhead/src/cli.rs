@@ -88,6 +88,16 @@ pub(crate) enum Verb {
     /// Executions: list, show, cancel, retry.
     #[command(subcommand)]
     Executions(Executions),
+    /// Failed executions that nobody has repeated: list, show, replay.
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
+    /// Limits on what runs at the same time: list, set.
+    #[command(subcommand)]
+    Limits(Limits),
+    /// Let nothing begin: of a function, a connection, a key or, with the admin key, a tenant.
+    Pause(What),
+    /// Let it go on.
+    Resume(What),
     /// Print an execution's log.
     Logs(Logs),
     /// Records that syncs saved.
@@ -307,6 +317,96 @@ pub(crate) enum Executions {
     },
 }
 
+/// Which dead letters.
+#[derive(Debug, Args)]
+pub(crate) struct WhichDead {
+    /// NAME or INTEGRATION/NAME.
+    #[arg(long)]
+    pub(crate) function: Option<String>,
+    /// action, sync, webhook, event.
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// Failed with this error code.
+    #[arg(long)]
+    pub(crate) error: Option<String>,
+    /// Of one connection.
+    #[arg(long)]
+    pub(crate) connection: Option<String>,
+    /// Created then or later, such as 2026-01-31T12:00:00Z.
+    #[arg(long)]
+    pub(crate) since: Option<String>,
+    /// Created before then.
+    #[arg(long)]
+    pub(crate) until: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLetters {
+    /// List them, newest first.
+    List {
+        #[command(flatten)]
+        which: WhichDead,
+        /// From the page before.
+        #[arg(long)]
+        cursor: Option<String>,
+        /// At most this many.
+        #[arg(long)]
+        limit: Option<u32>,
+    },
+    /// Show one with attempts and timeline.
+    Show {
+        /// Such as exe_…
+        execution: String,
+    },
+    /// Repeat one, or all that match.
+    Replay {
+        /// Such as exe_…; without one, all that match.
+        #[arg(conflicts_with_all = ["function", "kind", "error", "connection", "since", "until", "max"])]
+        execution: Option<String>,
+        #[command(flatten)]
+        which: WhichDead,
+        /// At most this many, 1 to 1,000.
+        #[arg(long)]
+        max: Option<usize>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Limits {
+    /// List limits and pauses.
+    List,
+    /// Set how many attempts run at the same time.
+    Set {
+        /// connection INTEGRATION/CONNECTION, or key NAME.
+        #[command(flatten)]
+        what: What,
+        /// A number, or `any`.
+        running_max: String,
+    },
+}
+
+/// What a limit or a pause is about.
+#[derive(Debug, Args)]
+pub(crate) struct What {
+    /// function, connection, key or tenant.
+    pub(crate) of: Of,
+    /// INTEGRATION/KIND/NAME, INTEGRATION/CONNECTION, or a name.
+    pub(crate) name: String,
+}
+
+/// What a limit or a pause is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Of {
+    /// INTEGRATION/KIND/NAME.
+    Function,
+    /// INTEGRATION/CONNECTION.
+    Connection,
+    /// A concurrency key's name.
+    Key,
+    /// A tenant, with the admin key.
+    Tenant,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// Such as exe_…; the newest one when absent.
@@ -426,6 +526,15 @@ pub(crate) enum Tenants {
         /// For people.
         #[arg(long, default_value = "")]
         display_name: String,
+        /// Its share of the slots relative to others.
+        #[arg(long)]
+        weight: Option<u32>,
+        /// Attempts that may run at the same time.
+        #[arg(long)]
+        running_max: Option<u32>,
+        /// Executions that may be queued or waiting.
+        #[arg(long)]
+        queued_max: Option<u64>,
     },
 }
 
@@ -469,6 +578,16 @@ pub(crate) enum Benchmark {
     Action,
     /// T8: memory of an execution that sleeps.
     Memory,
+    /// T10, T12: the engine without sandboxes.
+    Engine,
+    /// T13: what one noisy tenant does to others.
+    Fairness,
+    /// T14: webhooks, in a burst and sustained.
+    Webhooks,
+    /// T15: checkpoints, saved and gone on from.
+    Checkpoint,
+    /// T5: many tenants, a few of them often.
+    Replay,
 }
 
 #[derive(Debug, Args)]

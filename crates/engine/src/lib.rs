@@ -35,8 +35,8 @@ pub use bulkhead_sched::frequency::{Frequency, FrequencyError};
 pub use bulkhead_sched::gate::Gate;
 pub use bulkhead_sched::share::{Share, ShareLimits};
 pub use bulkhead_store::hot::model::{
-    ExecutionFilter, GateChange, GateOf, Idempotency, Overlap, Page, RecallReason, Schedule, ScheduleKey, Settled,
-    Settlement, Submit, SubmitError, Submitted,
+    ExecutionFilter, GateChange, GateOf, Idempotency, Overlap, Page, RecallReason, Schedule,
+    ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted,
 };
 pub use error::EngineError;
 pub use schedule::{Live, Resolve, ScheduleSpec};

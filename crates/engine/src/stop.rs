@@ -103,7 +103,8 @@ impl Engine {
                     replayed.more = true;
                     return Ok(replayed);
                 }
-                let Some(mut submit) = self.inner.store.again(tenant.clone(), dead.id.clone()).await?
+                let Some(mut submit) =
+                    self.inner.store.again(tenant.clone(), dead.id.clone()).await?
                 else {
                     continue;
                 };

@@ -372,7 +372,8 @@ async fn a_full_queue_stops_a_replay_and_says_when_to_go_on() {
     for _ in 0..3 {
         f.submit().await;
         let lease = f.lease_one().await;
-        f.settle(&lease, Outcome::Crashed(bulkhead_types::ErrorInfo::new("crashed", "Gone."))).await;
+        f.settle(&lease, Outcome::Crashed(bulkhead_types::ErrorInfo::new("crashed", "Gone.")))
+            .await;
     }
     let limits = ShareLimits { queued_max: 2, ..ShareLimits::default() };
     f.engine.set_share(&tenant(), limits).await.unwrap();

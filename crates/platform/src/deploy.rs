@@ -104,6 +104,7 @@ impl Platform {
         let changes = self.db.write(move |tx| work(tx)).await?;
         if id.is_some() {
             self.caches.changed();
+            self.align_limits(&tenant).await?;
             self.align_schedules(&tenant).await?;
         }
         Ok(Deployment { id, created_at, changes })

@@ -48,6 +48,8 @@ fn details(old: &Version, new: &Version) -> Vec<String> {
     for (what, same) in [
         ("description", old.spec.description == new.spec.description),
         ("auto_start", old.spec.auto_start == new.spec.auto_start),
+        ("schedule", old.spec.schedule == new.spec.schedule),
+        ("concurrency", old.spec.concurrency == new.spec.concurrency),
         ("event", old.spec.event == new.spec.event),
         ("webhook_subscriptions", old.spec.webhook_subscriptions == new.spec.webhook_subscriptions),
         ("models", old.spec.models == new.spec.models),

@@ -12,6 +12,7 @@ mod blobs;
 mod caches;
 mod calls;
 mod children;
+mod concurrency;
 mod connections;
 mod deploy;
 mod diff;
@@ -38,7 +39,7 @@ pub use model::{
     Accepted, ActionCall, AuthMode, AuthSettings, Change, ChangeKind, Connection, ConnectionPage,
     Credentials, DeployRequest, Deployment, FunctionInfo, FunctionUpload, Integration,
     IntegrationSettings, KeyInfo, LogEntry, LogPage, NewKey, RecordPage, RecordQuery, SyncStatus,
-    Tenant, TenantSettings, WebhookDelivery, WebhookMatch, WebhookSettings,
+    SyncTrigger, Tenant, TenantSettings, WebhookDelivery, WebhookMatch, WebhookSettings,
 };
 pub use platform::{Platform, PlatformConfig, Prepared};
 pub use proxy::{ProxyRequest, RetryHeader};

@@ -1,11 +1,12 @@
 //! What goes in and out of [`crate::Platform`]: plain values, converted from and to the wire by the server.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bulkhead_egress::{HostPattern, Rule};
 use bulkhead_types::{
-    ConnectionId, DeploymentId, ExecutionId, FunctionKind, FunctionName, FunctionSpec,
-    IntegrationId, TenantId, Timestamp, Version, VersionId,
+    ConcurrencyKey, ConnectionId, DeploymentId, ExecutionId, FunctionKind, FunctionName,
+    FunctionSpec, IntegrationId, TenantId, Timestamp, Version, VersionId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -311,6 +312,27 @@ pub struct ActionCall {
     /// Its argument.
     pub input: Value,
     /// The second call with the same key gets the first one's execution; kept for a day.
+    pub idempotency_key: Option<String>,
+    /// A key that only so many may share at the same time, instead of what the function declares.
+    pub concurrency: Option<ConcurrencyKey>,
+    /// It expires unless it began by then.
+    pub start_within: Option<Duration>,
+}
+
+/// A sync of one connection is to run now.
+#[derive(Debug, Clone)]
+pub struct SyncTrigger {
+    /// Of which integration.
+    pub integration: IntegrationId,
+    /// Its name.
+    pub name: FunctionName,
+    /// For which connection.
+    pub connection: ConnectionId,
+    /// It begins from the beginning.
+    pub reset: bool,
+    /// The records that it saved are removed first.
+    pub empty_cache: bool,
+    /// The second call with the same key gets the first one's execution and changes nothing; kept for a day.
     pub idempotency_key: Option<String>,
 }
 

@@ -87,6 +87,7 @@ impl Platform {
             followers: Followers::default(),
         };
         for tenant in platform.tenants().await? {
+            platform.align_limits(&tenant.id).await?;
             platform.align_schedules(&tenant.id).await?;
         }
         Ok(Arc::new(platform))

@@ -11,7 +11,7 @@ use bulkhead_types::{
 use serde_json::Value;
 
 use crate::error::PlatformError;
-use crate::model::{Accepted, ActionCall};
+use crate::model::{Accepted, ActionCall, SyncTrigger};
 use crate::platform::Platform;
 
 /// How long an idempotency key of a caller is remembered.
@@ -29,6 +29,10 @@ pub(crate) fn submit_of(version: &Version, trigger: Trigger, input: Value) -> Su
     submit
 }
 
+fn idempotency(key: String) -> Idempotency {
+    Idempotency { key, ttl: IDEMPOTENCY_TTL }
+}
+
 impl Platform {
     /// Submits an action; wait for it with the engine.
     ///
@@ -39,7 +43,7 @@ impl Platform {
         tenant: &TenantId,
         call: ActionCall,
     ) -> Result<Accepted, PlatformError> {
-        let ActionCall { integration, name, connection, input, idempotency_key } = call;
+        let ActionCall { integration, name, connection, input, .. } = call;
         let kind = FunctionKind::Action;
         let function = FunctionKey { tenant: tenant.clone(), integration, kind, name };
         let version = self.live_version(&function).await?;
@@ -48,7 +52,9 @@ impl Platform {
         }
         let mut submit = submit_of(&version, Trigger::Api, input);
         submit.connection = connection;
-        submit.idempotency = idempotency_key.map(|key| Idempotency { key, ttl: IDEMPOTENCY_TTL });
+        submit.idempotency = call.idempotency_key.map(idempotency);
+        submit.concurrency = call.concurrency.or(submit.concurrency);
+        submit.start_by = call.start_within.map(|within| self.now().after(within));
         self.submit(submit).await
     }
 
@@ -58,34 +64,37 @@ impl Platform {
         Ok(Accepted { execution: submitted.execution, duplicate: submitted.duplicate })
     }
 
-    /// Runs a sync now, besides its schedule; joins the execution that runs already, if one does. `reset` lets it
-    /// begin from the beginning, `empty_cache` removes the records it saved first.
+    /// Runs a sync now, besides its schedule; joins the execution that runs already, if one does.
     ///
     /// # Errors
     /// `function_not_found`, `connection_not_found`, those of the engine's submit; when the store fails.
     pub async fn trigger_sync(
         &self,
         tenant: &TenantId,
-        integration: &IntegrationId,
-        name: &FunctionName,
-        connection: &ConnectionId,
-        reset: bool,
-        empty_cache: bool,
+        trigger: SyncTrigger,
     ) -> Result<Accepted, PlatformError> {
-        let sync = sync_key(tenant, integration, name);
+        let SyncTrigger { integration, name, connection, .. } = trigger;
+        let sync = sync_key(tenant, &integration, &name);
         let version = self.live_version(&sync).await?;
-        self.connection(tenant, Some(integration), connection).await?;
-        if reset {
-            let (scope, now) = (checkpoints::sync_scope(&sync, Some(connection)), self.now());
+        self.connection(tenant, Some(&integration), &connection).await?;
+        if let Some(key) = &trigger.idempotency_key
+            && let Some(execution) = self.engine.repeated(&sync, key).await?
+        {
+            // Before anything is reset or removed: that was done, and may have been filled anew since.
+            return Ok(Accepted { execution, duplicate: true });
+        }
+        if trigger.reset {
+            let (scope, now) = (checkpoints::sync_scope(&sync, Some(&connection)), self.now());
             self.db.write(move |tx| checkpoints::reset(tx, &scope, now)).await?;
         }
-        if empty_cache {
+        if trigger.empty_cache {
             for model in version.spec.models.keys() {
-                self.empty_stream(tenant, integration, connection, model).await?;
+                self.empty_stream(tenant, &integration, &connection, model).await?;
             }
         }
         let mut submit = submit_of(&version, Trigger::Api, Value::Null);
-        submit.connection = Some(connection.clone());
+        submit.connection = Some(connection);
+        submit.idempotency = trigger.idempotency_key.map(idempotency);
         self.submit(submit).await
     }
 

@@ -19,11 +19,15 @@ async fn syncing() -> (World, Lease) {
 
 async fn run(world: &World) -> Lease {
     let name = FunctionName::parse("items").unwrap();
-    world
-        .platform
-        .trigger_sync(&tenant(), &demo(), &name, &connection(), false, false)
-        .await
-        .unwrap();
+    let trigger = bulkhead_platform::SyncTrigger {
+        integration: demo(),
+        name,
+        connection: connection(),
+        reset: false,
+        empty_cache: false,
+        idempotency_key: None,
+    };
+    world.platform.trigger_sync(&tenant(), trigger).await.unwrap();
     world.lease().await
 }
 
@@ -203,6 +207,8 @@ async fn credentials_enter_only_where_that_was_declared() {
             connection: Some(connection()),
             input: Value::Null,
             idempotency_key: None,
+            concurrency: None,
+            start_within: None,
         };
         world.platform.run_action(&tenant(), call).await.unwrap();
         world.lease().await
@@ -250,6 +256,8 @@ async fn a_lock_has_one_owner_until_its_time_or_its_execution_ends() {
             connection: None,
             input: Value::Null,
             idempotency_key: None,
+            concurrency: None,
+            start_within: None,
         };
         world.platform.run_action(&tenant(), call).await.unwrap();
         world.lease().await
@@ -281,6 +289,8 @@ async fn an_action_that_calls_another_gets_its_output_or_its_error() {
         connection: None,
         input: Value::Null,
         idempotency_key: None,
+        concurrency: None,
+        start_within: None,
     };
     world.platform.run_action(&tenant(), call).await.unwrap();
     let parent = world.lease().await;

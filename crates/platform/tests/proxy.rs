@@ -103,6 +103,8 @@ async fn calling() -> (World, Lease) {
         connection: Some(connection()),
         input: Value::Null,
         idempotency_key: None,
+        concurrency: None,
+        start_within: None,
     };
     world.platform.run_action(&tenant(), call).await.unwrap();
     let lease = world.lease().await;

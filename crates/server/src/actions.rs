@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use bulkhead_api::headers::{CONNECTION_ID, EXECUTION_ID, IDEMPOTENCY_KEY};
+use bulkhead_api::headers::{
+    CONCURRENCY_KEY, CONNECTION_ID, EXECUTION_ID, IDEMPOTENCY_KEY, START_WITHIN,
+};
 use bulkhead_api::routes::route;
 use bulkhead_api::{Accepted, Op};
 use bulkhead_platform::ActionCall;
-use bulkhead_types::{Execution, ExecutionId, ExecutionState};
+use bulkhead_types::{ConcurrencyKey, Execution, ExecutionId, ExecutionState};
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
@@ -16,6 +18,9 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Caller, Json, Names, header, header_id};
+
+/// The longest that a caller may give an execution to begin: a day.
+const START_WITHIN_S_MAX: u64 = 86_400;
 
 /// Before the route's own deadline, so that the answer names the execution.
 const ANSWER_SLACK: Duration = Duration::from_secs(5);
@@ -34,6 +39,8 @@ pub(crate) async fn run(
         connection: header_id(&headers, CONNECTION_ID)?,
         input,
         idempotency_key: header(&headers, IDEMPOTENCY_KEY)?.map(str::to_owned),
+        concurrency: header(&headers, CONCURRENCY_KEY)?.map(concurrency).transpose()?,
+        start_within: header(&headers, START_WITHIN)?.map(start_within).transpose()?,
     };
     let accepted = app.inner.platform.run_action(&tenant, call).await?;
     if prefer.respond_async {
@@ -53,6 +60,24 @@ pub(crate) async fn run(
             Err(ApiError::new("still_running", message).with_payload(payload).about(id))
         }
     }
+}
+
+/// `NAME` or `NAME; max=N`.
+fn concurrency(text: &str) -> Result<ConcurrencyKey, ApiError> {
+    let (name, max) = match text.rsplit_once(';') {
+        Some((name, max)) => (name, max.trim().strip_prefix("max=").and_then(|n| n.parse().ok())),
+        None => (text, Some(1)),
+    };
+    let said = "Concurrency-Key: write NAME or NAME; max=N";
+    let max = max.ok_or_else(|| ApiError::new("invalid_header", said))?;
+    Ok(ConcurrencyKey { name: name.trim().to_owned(), max })
+}
+
+/// Whole seconds, at least one.
+fn start_within(text: &str) -> Result<Duration, ApiError> {
+    let seconds = text.parse().ok().filter(|seconds| (1..=START_WITHIN_S_MAX).contains(seconds));
+    let said = "Start-Within: takes whole seconds, from 1 to 86400";
+    seconds.map(Duration::from_secs).ok_or_else(|| ApiError::new("invalid_header", said))
 }
 
 /// 202: accepted, durable, not waited for.
@@ -142,5 +167,16 @@ mod tests {
         );
         assert_eq!(parse("return=minimal").unwrap(), Prefer::default());
         assert!(parse("wait=soon").is_err());
+    }
+
+    #[test]
+    fn a_concurrency_key_says_how_many() {
+        let key = |text| concurrency(text).map(|key| (key.name, key.max)).ok();
+        assert_eq!(key("account-7"), Some(("account-7".to_owned(), 1)));
+        assert_eq!(key("account-7; max=3"), Some(("account-7".to_owned(), 3)));
+        assert_eq!(key("a;b;max=3"), Some(("a;b".to_owned(), 3)));
+        assert_eq!(key("account-7; most=3"), None);
+        assert!(start_within("0").is_err() && start_within("soon").is_err());
+        assert_eq!(start_within("60").ok(), Some(Duration::from_secs(60)));
     }
 }

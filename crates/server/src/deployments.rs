@@ -3,7 +3,9 @@
 use axum::extract::State;
 use bulkhead_api as api;
 use bulkhead_platform::{DeployRequest, FunctionUpload};
-use bulkhead_types::{DeploymentId, FunctionKey, FunctionKind, FunctionSpec, Limits};
+use bulkhead_types::{
+    ConcurrencyKey, DeploymentId, FunctionKey, FunctionKind, FunctionSpec, Limits,
+};
 use http::StatusCode;
 use serde_json::Value;
 
@@ -46,12 +48,36 @@ fn upload(function: api::DeployFunction, ceilings: &Limits) -> Result<FunctionUp
         )
     })?;
     within_ceilings(&spec, ceilings)?;
+    can_be_kept(&spec)?;
     Ok(FunctionUpload {
         spec,
         bundle: function.bundle.into_bytes(),
         source_map: function.source_map.map(String::into_bytes),
     })
 }
+
+/// Refuses limits on what runs at the same time that let nobody through, and schedules nobody could keep.
+fn can_be_kept(spec: &FunctionSpec) -> Result<(), ApiError> {
+    let invalid = |what: &str| Err(ApiError::new("invalid_spec", format!("{}: {what}", spec.name)));
+    if spec.concurrency.max == Some(0) {
+        return invalid("concurrency.max is at least 1; pause the function to let none of it run");
+    }
+    let fits = |key: &ConcurrencyKey| {
+        key.max > 0
+            && (1..=255).contains(&key.name.len())
+            && !key.name.chars().any(char::is_control)
+    };
+    if !spec.concurrency.key.as_ref().is_none_or(fits) {
+        return invalid("concurrency.key has a name of 1 to 255 bytes and a max of at least 1");
+    }
+    if spec.schedule.jitter_ms > JITTER_MS_MAX {
+        return invalid("schedule.jitter_ms is at most a day");
+    }
+    Ok(())
+}
+
+/// A day.
+const JITTER_MS_MAX: u64 = 86_400_000;
 
 /// Refuses what was asked for beyond the operator's ceilings. A default above a ceiling was not asked for: it is
 /// lowered when an attempt is leased.

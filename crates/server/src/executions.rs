@@ -4,7 +4,9 @@ use axum::extract::State;
 use axum::response::Response;
 use bulkhead_api::{ExecutionList, ExecutionShow};
 use bulkhead_engine::{CancelOutcome, ExecutionFilter};
-use bulkhead_types::{ExecutionId, ExecutionState, FunctionKind, FunctionName, IntegrationId};
+use bulkhead_types::{
+    ExecutionId, ExecutionState, FunctionKind, FunctionName, IntegrationId, TenantId,
+};
 use serde::Deserialize;
 
 use crate::actions::accepted_response;
@@ -13,23 +15,22 @@ use crate::error::ApiError;
 use crate::extract::{Caller, Names, Query, page_length, query_id, query_time};
 use crate::wire;
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Filter {
-    function: Option<String>,
-    kind: Option<String>,
-    state: Option<String>,
-    connection: Option<String>,
-    since: Option<String>,
-    until: Option<String>,
-    error: Option<String>,
-    dead: Option<bool>,
-    cursor: Option<String>,
-    limit: Option<usize>,
+    pub(crate) function: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) state: Option<String>,
+    pub(crate) connection: Option<String>,
+    pub(crate) since: Option<String>,
+    pub(crate) until: Option<String>,
+    pub(crate) error: Option<String>,
+    pub(crate) cursor: Option<String>,
+    pub(crate) limit: Option<usize>,
 }
 
 impl Filter {
-    fn resolve(self) -> Result<ExecutionFilter, ApiError> {
+    pub(crate) fn resolve(self) -> Result<ExecutionFilter, ApiError> {
         let invalid = |what: &str| ApiError::new("invalid_query", what.to_owned());
         let (integration, name) = match self.function.as_deref().map(|text| text.split_once('/')) {
             Some(Some((integration, name))) => {
@@ -55,7 +56,7 @@ impl Filter {
             connection: query_id(self.connection)?,
             since: query_time(self.since.as_deref())?,
             until: query_time(self.until.as_deref())?,
-            dead: self.dead.unwrap_or(false),
+            dead: false,
             error_code: self.error,
             cursor: cursor
                 .map_err(|_| ApiError::new("invalid_cursor", "no page gave this cursor"))?,
@@ -69,7 +70,23 @@ pub(crate) async fn list(
     Caller(tenant): Caller,
     Query(filter): Query<Filter>,
 ) -> Result<axum::Json<ExecutionList>, ApiError> {
-    let page = app.inner.engine.executions(&tenant, filter.resolve()?).await?;
+    page(&app, &tenant, filter.resolve()?).await
+}
+
+pub(crate) async fn list_dead(
+    State(app): State<App>,
+    Caller(tenant): Caller,
+    Query(filter): Query<Filter>,
+) -> Result<axum::Json<ExecutionList>, ApiError> {
+    page(&app, &tenant, ExecutionFilter { dead: true, ..filter.resolve()? }).await
+}
+
+async fn page(
+    app: &App,
+    tenant: &TenantId,
+    filter: ExecutionFilter,
+) -> Result<axum::Json<ExecutionList>, ApiError> {
+    let page = app.inner.engine.executions(tenant, filter).await?;
     Ok(axum::Json(ExecutionList {
         executions: page.executions.iter().map(wire::execution).collect(),
         next_cursor: page.next_cursor.map(String::from),

@@ -17,6 +17,7 @@ mod executions;
 mod extract;
 mod gate;
 mod integrations;
+mod limits;
 mod listen;
 mod logs;
 mod ops;

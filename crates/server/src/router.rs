@@ -12,8 +12,8 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::gate::{Gate, pass};
 use crate::{
-    actions, connections, deployments, executions, integrations, logs, ops, proxy, records, syncs,
-    tenants, webhooks, worker, workers,
+    actions, connections, deployments, executions, integrations, limits, logs, ops, proxy, records,
+    syncs, tenants, webhooks, worker, workers,
 };
 
 /// Serves every route of the table.
@@ -59,6 +59,8 @@ fn handler(route: &Route) -> MethodRouter<App> {
     match route.op {
         Op::RunAction => at(route, actions::run),
         Op::ListExecutions => at(route, executions::list),
+        Op::ListDeadLetters => at(route, executions::list_dead),
+        Op::ReplayDeadLetters => at(route, limits::replay),
         Op::ShowExecution => at(route, executions::show),
         Op::CancelExecution => at(route, executions::cancel),
         Op::RetryExecution => at(route, executions::retry),
@@ -73,6 +75,8 @@ fn handler(route: &Route) -> MethodRouter<App> {
         Op::PauseSync => at(route, syncs::pause),
         Op::ResumeSync => at(route, syncs::resume),
         Op::SetFrequency => at(route, syncs::set_frequency),
+        Op::ListLimits => at(route, limits::list),
+        Op::SetLimit => at(route, limits::set),
         Op::ListRecords => at(route, records::list),
         Op::ListIntegrations => at(route, integrations::list),
         Op::ShowIntegration => at(route, integrations::show),
@@ -90,6 +94,8 @@ fn handler(route: &Route) -> MethodRouter<App> {
         Op::Webhook => at(route, webhooks::ingest),
         Op::ListTenants => at(route, tenants::list),
         Op::PutTenant => at(route, tenants::put),
+        Op::PauseTenant => at(route, tenants::pause),
+        Op::ResumeTenant => at(route, tenants::resume),
         Op::ListKeys => at(route, tenants::keys),
         Op::CreateKey => at(route, tenants::create_key),
         Op::DeleteKey => at(route, tenants::revoke_key),

@@ -3,12 +3,15 @@
 use axum::extract::State;
 use axum::response::Response;
 use bulkhead_api as api;
+use bulkhead_api::headers::IDEMPOTENCY_KEY;
+use bulkhead_platform::SyncTrigger;
 use bulkhead_types::{ConnectionId, FunctionName, IntegrationId, TenantId};
+use http::HeaderMap;
 
 use crate::actions::accepted_response;
 use crate::app::App;
 use crate::error::ApiError;
-use crate::extract::{Caller, Json, Names};
+use crate::extract::{Caller, Json, Names, header};
 use crate::wire;
 
 pub(crate) async fn list(
@@ -23,13 +26,20 @@ pub(crate) async fn trigger(
     State(app): State<App>,
     Caller(tenant): Caller,
     names: Names,
+    headers: HeaderMap,
     Json(call): Json<api::SyncCall>,
 ) -> Result<Response, ApiError> {
     let (integration, name, connection) = which(&names, call.connection_id)?;
-    let platform = &app.inner.platform;
-    let accepted = platform
-        .trigger_sync(&tenant, &integration, &name, &connection, call.reset, call.empty_cache)
-        .await?;
+    let idempotency_key = header(&headers, IDEMPOTENCY_KEY)?.map(str::to_owned);
+    let call = SyncTrigger {
+        integration,
+        name,
+        connection,
+        reset: call.reset,
+        empty_cache: call.empty_cache,
+        idempotency_key,
+    };
+    let accepted = app.inner.platform.trigger_sync(&tenant, call).await?;
     Ok(accepted_response(&app, &accepted.execution, accepted.duplicate))
 }
 

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use bulkhead_api as api;
+use bulkhead_engine::{Share, ShareLimits};
 use bulkhead_platform::TenantSettings;
 use bulkhead_types::TenantId;
 use http::StatusCode;
@@ -14,8 +15,15 @@ use crate::wire;
 /// A label is a few words.
 const LABEL_LENGTH_MAX: usize = 200;
 
+/// A tenant may count as much as this many others.
+const WEIGHT_MAX: u32 = 1_000;
+
 pub(crate) async fn list(State(app): State<App>) -> Result<axum::Json<api::TenantList>, ApiError> {
-    let tenants = app.inner.platform.tenants().await?.into_iter().map(wire::tenant).collect();
+    let mut tenants = Vec::new();
+    for tenant in app.inner.platform.tenants().await? {
+        let share = share(&app, &tenant.id).await?;
+        tenants.push(wire::tenant(tenant, share));
+    }
     Ok(axum::Json(api::TenantList { tenants }))
 }
 
@@ -28,9 +36,53 @@ pub(crate) async fn put(
     let put = put.unwrap_or_default();
     let egress = serde_json::from_value(put.egress.into())
         .map_err(|error| ApiError::new("invalid_body", format!("egress: {error}")))?;
+    let before = share(&app, &id).await?;
+    let limits = ShareLimits {
+        weight: put.weight.unwrap_or(before.limits.weight),
+        running_max: put.running_max.unwrap_or(before.limits.running_max),
+        queued_max: put.queued_max.unwrap_or(before.limits.queued_max),
+    };
+    if !(1..=WEIGHT_MAX).contains(&limits.weight) {
+        let message = format!("weight is a number from 1 to {WEIGHT_MAX}");
+        return Err(ApiError::new("invalid_body", message));
+    }
     let settings = TenantSettings { display_name: put.display_name, egress };
     let tenant = app.inner.platform.put_tenant(&id, settings).await?;
-    Ok(axum::Json(wire::tenant(tenant)))
+    if limits != before.limits {
+        app.inner.engine.set_share(&id, limits).await?;
+    }
+    Ok(axum::Json(wire::tenant(tenant, share(&app, &id).await?)))
+}
+
+pub(crate) async fn pause(
+    State(app): State<App>,
+    names: Names,
+) -> Result<axum::Json<api::Tenant>, ApiError> {
+    set_paused(&app, &names, true).await
+}
+
+pub(crate) async fn resume(
+    State(app): State<App>,
+    names: Names,
+) -> Result<axum::Json<api::Tenant>, ApiError> {
+    set_paused(&app, &names, false).await
+}
+
+async fn set_paused(
+    app: &App,
+    names: &Names,
+    paused: bool,
+) -> Result<axum::Json<api::Tenant>, ApiError> {
+    let id: TenantId = names.get("tenant")?;
+    let tenant = app.inner.platform.tenant(&id).await?;
+    app.inner.engine.pause_tenant(&id, paused).await?;
+    Ok(axum::Json(wire::tenant(tenant, share(app, &id).await?)))
+}
+
+/// What it has; before its first execution, what it may have.
+async fn share(app: &App, tenant: &TenantId) -> Result<Share, ApiError> {
+    let share = app.inner.engine.share(tenant).await?;
+    Ok(share.unwrap_or_else(|| Share::new(tenant.clone(), ShareLimits::default())))
 }
 
 pub(crate) async fn keys(

@@ -155,11 +155,21 @@ pub(crate) fn connection(connection: platform::Connection) -> api::Connection {
     }
 }
 
-pub(crate) fn tenant(tenant: platform::Tenant) -> api::Tenant {
+pub(crate) fn tenant(tenant: platform::Tenant, share: bulkhead_engine::Share) -> api::Tenant {
     api::Tenant {
         id: tenant.id.to_string(),
         display_name: tenant.settings.display_name,
         created_at: time(tenant.created_at),
+        share: api::TenantShare {
+            weight: share.limits.weight,
+            running_max: share.limits.running_max,
+            queued_max: share.limits.queued_max,
+            paused: share.paused,
+            queued: share.queued,
+            held: share.held,
+            waiting: share.waiting,
+            running: share.running,
+        },
     }
 }
 

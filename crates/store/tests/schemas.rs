@@ -60,8 +60,8 @@ async fn schema_4_is_taken_over_without_loss() {
     let before = all(&store).await;
     let states: Vec<String> =
         before.iter().map(|(name, state, _)| format!("{name} {}", state.as_str())).collect();
-    let expected =
-        ["cancelled", "failed", "queued", "running", "succeeded", "waiting"].map(|s| format!("{s} {s}"));
+    let expected = ["cancelled", "failed", "queued", "running", "succeeded", "waiting"]
+        .map(|s| format!("{s} {s}"));
     assert_eq!(states, expected);
     let id = |name: &str| before.iter().find(|(of, ..)| of == name).unwrap().2.clone();
 
@@ -70,7 +70,10 @@ async fn schema_4_is_taken_over_without_loss() {
     let share = store.share(tenant()).await.unwrap().unwrap();
     assert_eq!((share.queued, share.held, share.waiting, share.running), (1, 0, 1, 1));
     let schedule = store.schedules(tenant()).await.unwrap().remove(0);
-    assert_eq!((schedule.frequency.as_str(), schedule.options.missed), ("every 1h", MissedRuns::CatchUp));
+    assert_eq!(
+        (schedule.frequency.as_str(), schedule.options.missed),
+        ("every 1h", MissedRuns::CatchUp)
+    );
 
     // The key is still known: the same call makes nothing new.
     let version = VersionId::parse(&"a".repeat(64)).unwrap();
@@ -96,7 +99,10 @@ async fn schema_4_is_taken_over_without_loss() {
         let dispatch = Dispatch { worker, room: 9.into(), now: NOW, lease: LEASE };
         for lease in store.dispatch(dispatch).await.unwrap().leases {
             if lease.function.kind == FunctionKind::Sync {
-                let scope = bulkhead_store::checkpoints::sync_scope(&lease.function, lease.connection.as_ref());
+                let scope = bulkhead_store::checkpoints::sync_scope(
+                    &lease.function,
+                    lease.connection.as_ref(),
+                );
                 let kept = store.checkpoint(scope).await.unwrap().unwrap();
                 assert_eq!(kept.body.as_deref(), Some("{\"page\":7}"));
             }

@@ -4,7 +4,10 @@ use crate::cli::{Bench, Benchmark};
 use crate::context::Context;
 use crate::exit;
 use crate::measure::{Machine, Measurement, commit};
-use crate::verbs::{bench_action, bench_memory, bench_start};
+use crate::verbs::{
+    bench_action, bench_checkpoint, bench_engine, bench_fairness, bench_memory, bench_replay,
+    bench_start, bench_webhooks,
+};
 
 /// Measures and prints. Exit code 0 whether or not a target is met: a benchmark is no test.
 pub(crate) fn run(typed: &Bench, context: Context) -> anyhow::Result<u8> {
@@ -14,6 +17,11 @@ pub(crate) fn run(typed: &Bench, context: Context) -> anyhow::Result<u8> {
         Benchmark::Start => ("start", bench_start::run(typed, &context)?),
         Benchmark::Action => ("action", bench_action::run(typed, &context)?),
         Benchmark::Memory => ("memory", bench_memory::run(typed, &context)?),
+        Benchmark::Engine => ("engine", bench_engine::run(typed, &context)?),
+        Benchmark::Fairness => ("fairness", bench_fairness::run(typed, &context)?),
+        Benchmark::Webhooks => ("webhooks", bench_webhooks::run(typed, &context)?),
+        Benchmark::Checkpoint => ("checkpoint", bench_checkpoint::run(typed, &context)?),
+        Benchmark::Replay => ("replay", bench_replay::run(typed, &context)?),
     };
     Measurement { bench, machine, commit, results, targets }.print(context.json)?;
     Ok(exit::DONE)

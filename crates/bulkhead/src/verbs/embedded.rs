@@ -11,6 +11,8 @@ use bulkhead_api::{
 use bulkhead_client::{Client, Request};
 use bulkhead_config::{Config, User};
 use bulkhead_telemetry::LogFormat;
+use bulkhead_wall::DynWall;
+use bulkhead_wall::fake::FakeWall;
 use bulkhead_wall_process::ProcessWall;
 use bulkhead_worker::Runner;
 use rustix::process::{Gid, Uid};
@@ -68,20 +70,36 @@ pub(crate) struct Embedded {
     _directory: TempDir,
 }
 
+/// A server whose sandboxes are no sandboxes: handlers answer at once, in this process.
+pub(crate) async fn on_fake_wall(context: &Context) -> anyhow::Result<Embedded> {
+    let directory = tempfile::Builder::new().prefix("bulkhead-").tempdir()?;
+    let data_dir = directory.path().join("data");
+    let data_dir = data_dir.to_str().context("the temporary directory's name is no text")?;
+    let needed = [("data_dir", data_dir), ("listen", "127.0.0.1:0")];
+    let config = context.embedded(&[("log.level", "warn")], &needed)?;
+    bulkhead_telemetry::init(&config.log_level, LogFormat::Text)?;
+    let wall = FakeWall::handler(|start, _| async move { Ok(start.input) });
+    serve(&config, wall, directory).await
+}
+
 impl Ready {
     /// Starts the server and makes the tenant.
     pub(crate) async fn start(self) -> anyhow::Result<Embedded> {
         let wall = Arc::new(ProcessWall::new(self.privileged.launcher)?);
-        let server = Server::start(&self.config, Some(wall)).await?;
-        let runner = server.runner().context("an embedded server runs its executions itself")?;
-        let admin = Client::new(&server.url, Some(server.admin_key.secret.reveal()))?;
-        let put = Request::new(Op::PutTenant, &[TENANT]).json(&PutTenant::default());
-        admin.call::<Tenant>(put).await?;
-        let create = Request::new(Op::CreateKey, &[TENANT]).json(&json!({"label": "embedded"}));
-        let key: KeyCreated = admin.call(create).await?;
-        let client = admin.with_key(&key.secret);
-        Ok(Embedded { server, runner, client, _directory: self.directory })
+        serve(&self.config, wall, self.directory).await
     }
+}
+
+async fn serve(config: &Config, wall: DynWall, directory: TempDir) -> anyhow::Result<Embedded> {
+    let server = Server::start(config, Some(wall)).await?;
+    let runner = server.runner().context("an embedded server runs its executions itself")?;
+    let admin = Client::new(&server.url, Some(server.admin_key.secret.reveal()))?;
+    let put = Request::new(Op::PutTenant, &[TENANT]).json(&PutTenant::default());
+    admin.call::<Tenant>(put).await?;
+    let create = Request::new(Op::CreateKey, &[TENANT]).json(&json!({"label": "embedded"}));
+    let key: KeyCreated = admin.call(create).await?;
+    let client = admin.with_key(&key.secret);
+    Ok(Embedded { server, runner, client, _directory: directory })
 }
 
 impl Embedded {

@@ -43,7 +43,7 @@ fn print_accepted(accepted: &Accepted, context: &Context) -> anyhow::Result<()> 
     if context.json { output::json(accepted) } else { output::line(&accepted.execution_id) }
 }
 
-fn print_list(list: &ExecutionList, context: &Context) -> anyhow::Result<()> {
+pub(crate) fn print_list(list: &ExecutionList, context: &Context) -> anyhow::Result<()> {
     if context.json {
         return output::json(list);
     }

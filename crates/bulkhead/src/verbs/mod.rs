@@ -2,11 +2,18 @@
 
 pub(crate) mod bench;
 mod bench_action;
+mod bench_checkpoint;
+mod bench_engine;
+mod bench_fairness;
+mod bench_load;
 mod bench_memory;
+mod bench_replay;
 mod bench_start;
+mod bench_webhooks;
 mod completions;
 mod config;
 mod connections;
+mod dead_letters;
 mod demo;
 mod deploy;
 mod doctor;
@@ -14,6 +21,7 @@ pub(crate) mod embedded;
 mod executions;
 mod integrations;
 mod keys;
+mod limits;
 mod logs;
 mod records;
 mod run;
@@ -42,6 +50,10 @@ pub(crate) fn run(verb: Verb, context: Context) -> anyhow::Result<u8> {
         Verb::Run(typed) => run::run(&typed, &context),
         Verb::Sync(typed) => sync::run(typed, &context),
         Verb::Executions(typed) => executions::run(typed, &context),
+        Verb::DeadLetters(typed) => dead_letters::run(typed, &context),
+        Verb::Limits(typed) => limits::run(typed, &context),
+        Verb::Pause(what) => limits::pause(&what, true, &context),
+        Verb::Resume(what) => limits::pause(&what, false, &context),
         Verb::Logs(typed) => logs::run(&typed, &context),
         Verb::Records(typed) => records::run(&typed, &context),
         Verb::Integrations(typed) => integrations::run(typed, &context),

@@ -51,7 +51,7 @@ pub(crate) fn run(typed: Sync, context: &Context) -> anyhow::Result<u8> {
             format!("{}/{}", sync.integration, sync.name),
             output::or_dash(sync.connection_id.as_deref()),
             output::or_dash(sync.frequency.as_deref()),
-            if sync.paused { "paused" } else { "running" }.to_owned(),
+            schedule(sync).to_owned(),
             output::or_dash(sync.next_at.as_deref()),
             output::or_dash(sync.last_execution_id.as_deref()),
         ]
@@ -62,4 +62,34 @@ pub(crate) fn run(typed: Sync, context: &Context) -> anyhow::Result<u8> {
         &rows,
     )?;
     Ok(exit::DONE)
+}
+
+/// Whether it runs by itself: without a connection or a next time nothing makes it run.
+fn schedule(sync: &api::Sync) -> &'static str {
+    match (&sync.connection_id, sync.paused) {
+        (None, _) => "none",
+        (Some(_), true) => "paused",
+        (Some(_), false) => "active",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_without_a_schedule_does_not_run_by_itself() {
+        let sync = |connection: Option<&str>, paused| api::Sync {
+            integration: "github".to_owned(),
+            name: "issues".to_owned(),
+            connection_id: connection.map(str::to_owned),
+            frequency: Some("every 1h".to_owned()),
+            paused,
+            next_at: None,
+            last_execution_id: None,
+        };
+        assert_eq!(schedule(&sync(None, false)), "none");
+        assert_eq!(schedule(&sync(Some("c1"), false)), "active");
+        assert_eq!(schedule(&sync(Some("c1"), true)), "paused");
+    }
 }

@@ -16,8 +16,9 @@ pub(crate) fn run(typed: Tenants, context: &Context) -> anyhow::Result<u8> {
             })?
             .tenants
         }
-        Tenants::Put { tenant, display_name } => {
-            let put = PutTenant { display_name, ..PutTenant::default() };
+        Tenants::Put { tenant, display_name, weight, running_max, queued_max } => {
+            let put =
+                PutTenant { display_name, weight, running_max, queued_max, ..PutTenant::default() };
             let request = Request::new(Op::PutTenant, &[&tenant]).json(&put);
             vec![block_on(async { Ok(client.call::<Tenant>(request).await?) })?]
         }
@@ -25,9 +26,25 @@ pub(crate) fn run(typed: Tenants, context: &Context) -> anyhow::Result<u8> {
     if context.json {
         output::json(&tenants)?;
     } else {
-        let row = |t: &Tenant| vec![t.id.clone(), t.display_name.clone(), t.created_at.clone()];
-        let rows: Vec<_> = tenants.iter().map(row).collect();
-        output::table(&["tenant", "name", "since"], &rows)?;
+        print(&tenants)?;
     }
     Ok(exit::DONE)
+}
+
+/// What each has, and what it may have.
+pub(crate) fn print(tenants: &[Tenant]) -> anyhow::Result<()> {
+    let row = |t: &Tenant| {
+        let share = &t.share;
+        vec![
+            t.id.clone(),
+            t.display_name.clone(),
+            if share.paused { "paused" } else { "active" }.to_owned(),
+            share.weight.to_string(),
+            format!("{} of {}", share.running, share.running_max),
+            format!("{} of {}", share.queued + share.waiting, share.queued_max),
+            t.created_at.clone(),
+        ]
+    };
+    let rows: Vec<_> = tenants.iter().map(row).collect();
+    output::table(&["tenant", "name", "state", "weight", "running", "queued", "since"], &rows)
 }

@@ -86,9 +86,15 @@ impl Platform {
             Self::target(lease, params.provider_config_key, params.connection_id);
         let connection = connection.ok_or_else(no_connection)?;
         let tenant = &lease.function.tenant;
-        let accepted = self
-            .trigger_sync(tenant, &integration, &params.sync, &connection, false, false)
-            .await?;
+        let trigger = crate::model::SyncTrigger {
+            integration,
+            name: params.sync,
+            connection,
+            reset: false,
+            empty_cache: false,
+            idempotency_key: None,
+        };
+        let accepted = self.trigger_sync(tenant, trigger).await?;
         Ok(json!({ "execution": accepted.execution }))
     }
 

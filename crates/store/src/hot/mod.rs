@@ -31,7 +31,8 @@ use crate::checkpoints::{Checkpoint, CheckpointError};
 use crate::db::{StoreError, from_json};
 use model::{
     CancelResult, Dispatch, Dispatched, ExecutionFilter, Fired, Forgotten, GateChange, GateOf,
-    Page, RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
+    Page, RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted,
+    Tick,
 };
 use news::News;
 

@@ -129,7 +129,9 @@ pub enum SubmitError {
     #[error("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes")]
     BadIdempotencyKey,
     /// The concurrency key is empty, too long, or lets nobody through.
-    #[error("a concurrency key has 1 to {CONCURRENCY_KEY_BYTES_MAX} bytes, no control characters, and a limit of at least 1")]
+    #[error(
+        "a concurrency key has 1 to {CONCURRENCY_KEY_BYTES_MAX} bytes, no control characters, and a limit of at least 1"
+    )]
     BadConcurrencyKey,
     /// The store failed.
     #[error("the execution could not be kept")]

@@ -35,7 +35,8 @@ struct Model {
 
 impl Model {
     fn inside(&self, gate: &str) -> usize {
-        let inside = |known: &&Known| known.lease.is_some() && known.gates.iter().any(|g| g == gate);
+        let inside =
+            |known: &&Known| known.lease.is_some() && known.gates.iter().any(|g| g == gate);
         self.live.values().filter(inside).count()
     }
 
@@ -56,7 +57,8 @@ impl Model {
 }
 
 fn random_submit(dice: &mut Dice) -> (Submit, Vec<String>) {
-    let (name, connection, key) = (dice.word(&FUNCTIONS), dice.word(&CONNECTIONS), dice.word(&KEYS));
+    let (name, connection, key) =
+        (dice.word(&FUNCTIONS), dice.word(&CONNECTIONS), dice.word(&KEYS));
     let mut asked = submit("acme", FunctionKind::Action, name);
     asked.connection = Some(ConnectionId::parse(connection).unwrap());
     asked.retry.max = 1;
@@ -110,11 +112,16 @@ async fn step(world: &World, dice: &mut Dice, model: &mut Model) {
         10 => {
             world.pass(Duration::from_millis(dice.roll(9_000)));
             // Workers do not die in this test.
-            let held: Vec<LeaseRef> = model.live.values().filter_map(|known| known.lease.clone()).collect();
+            let held: Vec<LeaseRef> =
+                model.live.values().filter_map(|known| known.lease.clone()).collect();
             world.renew("w", held).await;
             world.tick().await;
-            let waiting: Vec<_> =
-                model.live.iter().filter(|(_, known)| known.waits).map(|(id, _)| id.clone()).collect();
+            let waiting: Vec<_> = model
+                .live
+                .iter()
+                .filter(|(_, known)| known.waits)
+                .map(|(id, _)| id.clone())
+                .collect();
             for id in waiting {
                 look_again(world, model, &id).await;
             }
@@ -157,7 +164,11 @@ async fn nobody_is_forgotten(world: &World, model: &mut Model) {
     }
     let share = world.store.share(tenant("acme")).await.unwrap().unwrap();
     let queued = model.live.values().filter(|known| known.lease.is_none() && !known.waits).count();
-    assert_eq!((share.queued, share.held), (queued as u64, queued as u64), "all that is queued is held");
+    assert_eq!(
+        (share.queued, share.held),
+        (queued as u64, queued as u64),
+        "all that is queued is held"
+    );
 }
 
 crate::cases! {

@@ -15,6 +15,8 @@ const PLAIN = [
   'webhookSubscriptions',
   'limits',
   'retry',
+  'concurrency',
+  'schedule',
   'isolation',
 ];
 

@@ -16,12 +16,15 @@ const LIMITS = {
   log_bytes: false,
   log_lines: false,
   connections: false,
+  cpu_units: false,
+  memory_reserved_mib: false,
 };
 const RETRY = { max: 'number', backoff_ms: 'number', backoff_ms_max: 'number', jitter: 'boolean' };
 const EVENTS = ['post-connection-creation', 'pre-connection-deletion', 'validate-connection'];
 const IGNORED = ['endpoint', 'endpoints', 'scopes', 'group', 'syncType', 'trackDeletes', 'integrationId', 'version', 'track_deletes'];
 const KNOWN = new Set([
   'type', 'description', 'frequency', 'cron', 'autoStart', 'event', 'webhookSubscriptions', 'limits', 'retry',
+  'concurrency', 'schedule',
   'isolation', 'input', 'output', 'checkpoint', 'metadata', 'models', 'exec', 'onWebhook',
 ]);
 const CREATORS = { action: 'createAction', sync: 'createSync', webhook: 'createWebhook', event: 'createOnEvent' };
@@ -38,6 +41,8 @@ export function specOf(fn, declared, uses) {
   checkKind(fn, declared, problem);
   checkLimits(declared.limits ?? {}, problem);
   checkRetry(declared.retry ?? {}, problem);
+  checkConcurrency(declared.concurrency, problem);
+  checkSchedule(fn, declared.schedule, problem);
   const frequency = frequencyOf(fn, declared, problem);
   const { input, output, checkpoint } = declared.schemas;
   if (checkpoint !== undefined) checkCheckpoint(checkpoint, problem);
@@ -47,6 +52,8 @@ export function specOf(fn, declared, uses) {
     name: fn.name,
     description: declared.description ?? '',
     frequency,
+    schedule: declared.schedule,
+    concurrency: declared.concurrency,
     auto_start: fn.kind === 'sync' && declared.autoStart !== false,
     event: fn.kind === 'event' ? declared.event : undefined,
     webhook_subscriptions: declared.webhookSubscriptions ?? [],
@@ -100,6 +107,31 @@ function checkRetry(retry, problem) {
       const todo = wanted === 'number' ? 'Write a whole number, at least 0' : 'Write true or false';
       problem('bad_retry', `The retry setting ${name} is ${JSON.stringify(value)}`, todo);
     }
+  }
+}
+
+/** As Concurrency of crates/types/src/function.rs. */
+function checkConcurrency(concurrency, problem) {
+  if (concurrency === undefined) return;
+  const atLeastOne = (value) => Number.isSafeInteger(value) && value >= 1 && value < 2 ** 32;
+  const { max, key, ...rest } = concurrency ?? {};
+  const { name, max: keyMax, ...keyRest } = key ?? { name: 'x', max: 1 };
+  const named = typeof name === 'string' && name.length > 0 && Buffer.byteLength(name) <= 255;
+  const right = (max === undefined || atLeastOne(max)) && named && atLeastOne(keyMax);
+  if (!right || Object.keys(rest).length > 0 || Object.keys(keyRest).length > 0) {
+    const todo = "Write concurrency: { max: 5 }, or { key: { name: 'account', max: 2 } }, with numbers of at least 1";
+    problem('bad_concurrency', `The concurrency ${JSON.stringify(concurrency)} can't be read`, todo);
+  }
+}
+
+/** As ScheduleOptions of crates/types/src/function.rs. */
+function checkSchedule(fn, schedule, problem) {
+  if (schedule === undefined) return;
+  const { jitter_ms: jitter = 0, missed = 'skip', ...rest } = schedule ?? {};
+  const right = Number.isSafeInteger(jitter) && jitter >= 0 && jitter <= 86_400_000 && ['skip', 'catch_up'].includes(missed);
+  if (fn.kind !== 'sync' || !right || Object.keys(rest).length > 0) {
+    const todo = "Write schedule: { jitter_ms: 60_000, missed: 'skip' } in a sync; missed is 'catch_up' or 'skip', the jitter at most a day";
+    problem('bad_schedule', `The schedule ${JSON.stringify(schedule)} can't be read`, todo);
   }
 }
 

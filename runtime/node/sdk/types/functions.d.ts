@@ -27,6 +27,26 @@ export interface Limits {
   log_lines?: number;
   /** Connections open at the same time. Default: 64. */
   connections?: number;
+  /** What it takes of a worker's CPU while it runs; a core has 16. Default: 1. */
+  cpu_units?: number;
+  /** What it takes of a worker's memory while it runs, in MiB; `memory_mib` may be many times that. Default: 8. */
+  memory_reserved_mib?: number;
+}
+
+/** How many attempts may run at the same time; more wait. */
+export interface Concurrency {
+  /** Of this function, over all connections. Default: as many as the tenant may. */
+  max?: number;
+  /** A name for something that functions share, such as an API account, and how many may use it at the same time. */
+  key?: { name: string; max: number };
+}
+
+/** How a sync's schedule keeps its times. */
+export interface Schedule {
+  /** Each connection runs up to this much later than the frequency says, always by the same amount. Default: 0. */
+  jitter_ms?: number;
+  /** Runs that were missed: made up for once, or left out. Default: `catch_up`. */
+  missed?: 'catch_up' | 'skip';
 }
 
 /** How failures are tried again. Waits grow as `backoff_ms · 2ⁿ`. */
@@ -51,6 +71,8 @@ export interface Declaration {
   limits?: Limits;
   /** How failures are tried again. */
   retry?: RetryPolicy;
+  /** How many may run at the same time. */
+  concurrency?: Concurrency;
   /** `compartment`: each execution in a walled place of its own instead of a fork. Default: `fork`. */
   isolation?: 'fork' | 'compartment';
   /** Accepted for functions written for other platforms, and ignored. */
@@ -97,6 +119,8 @@ export interface SyncDeclaration<
   frequency?: string;
   /** Instead of `frequency`: minute, hour, day, month, weekday, and a time zone, as in `0 6 * * 1-5 Europe/Paris`. */
   cron?: string;
+  /** How the schedule keeps its times. */
+  schedule?: Schedule;
   /** What it saves: name → schema. */
   models: M;
   /** What the connection's metadata looks like. */

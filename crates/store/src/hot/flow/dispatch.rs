@@ -109,7 +109,8 @@ impl Turn<'_> {
                 if touched.remove(&place) {
                     rows.put_share(&aside)?;
                 }
-                touched = touched.into_iter().map(|at| if at > place { at - 1 } else { at }).collect();
+                touched =
+                    touched.into_iter().map(|at| if at > place { at - 1 } else { at }).collect();
                 continue;
             }
             touched.insert(place);

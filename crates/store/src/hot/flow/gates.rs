@@ -208,12 +208,7 @@ fn wake(rows: &mut impl Rows, share: &mut Share, gate: &Gate) -> Result<()> {
     Ok(())
 }
 
-fn wake_at_open(
-    rows: &mut impl Rows,
-    share: &mut Share,
-    row: &Row,
-    gates: &[Gate],
-) -> Result<()> {
+fn wake_at_open(rows: &mut impl Rows, share: &mut Share, row: &Row, gates: &[Gate]) -> Result<()> {
     debug_assert!(row.function.tenant == share.tenant);
     gates.iter().try_for_each(|gate| wake(rows, share, gate))
 }

@@ -7,7 +7,8 @@ use bulkhead_types::{
 use serde_json::Value;
 
 use super::super::model::{
-    CONCURRENCY_KEY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, INLINE_BYTES_MAX, Overlap, Submit, SubmitError, Submitted,
+    CONCURRENCY_KEY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, INLINE_BYTES_MAX, Overlap, Submit,
+    SubmitError, Submitted,
 };
 use super::super::rows::{Payload, Place, Row, Rows};
 use super::gates;

@@ -17,7 +17,8 @@ use serde_json::Value;
 use super::flow::{self, fire::Due};
 use super::model::{
     CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Forgotten, GateChange,
-    GateOf, Page, RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
+    GateOf, Page, RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError,
+    Submitted, Tick,
 };
 use super::rows::{Payload, Row, Rows};
 use super::{Store, leases};

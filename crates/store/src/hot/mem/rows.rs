@@ -51,7 +51,8 @@ impl MemRows {
             ExecutionState::Queued => {
                 self.line_of(row).insert((row.rank, row.seq, id.clone()));
                 if let Some(lane) = row.lane.clone().filter(|_| row.place != Place::Behind) {
-                    let before = self.fronts.insert((row.function.tenant.clone(), lane), id.clone());
+                    let before =
+                        self.fronts.insert((row.function.tenant.clone(), lane), id.clone());
                     debug_assert!(before.is_none(), "a lane has one front");
                 }
                 if let Some(start_by) = row.start_by.filter(|_| row.attempts == 0) {

@@ -18,7 +18,8 @@ use bulkhead_types::{
 use super::flow::{self, dispatch::Chosen, fire::Due};
 use super::model::{
     CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Forgotten, GateChange,
-    GateOf, Page, RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
+    GateOf, Page, RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError,
+    Submitted, Tick,
 };
 use super::news::{self, News};
 use super::rows::Rows;
