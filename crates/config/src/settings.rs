@@ -61,8 +61,16 @@ pub const SETTINGS: &[Setting] = &[
         "auto",
         "whom a server started by root becomes: NAME, UID, UID:GID, `auto` (bulkhead, else 65534), or `off`",
     ),
-    one("worker.units", "", "CPU units for attempts to take, one each unless they ask for more; else 16 per core"),
-    one("worker.memory_mib", "", "memory for attempts to take; else three quarters of the machine's"),
+    one(
+        "worker.units",
+        "",
+        "CPU units for attempts to take, one each unless they ask for more; else 16 per core",
+    ),
+    one(
+        "worker.memory_mib",
+        "",
+        "memory for attempts to take; else three quarters of the machine's",
+    ),
     one(
         "worker.own",
         "yes",

@@ -45,8 +45,7 @@ pub struct Recall {
 impl Engine {
     /// Waits until there is work that fits into `room`, then takes leases for it. Returns none after
     /// [`crate::EngineOptions::lease_wait`], and at once when no CPU unit is free. May be given up at any moment, as
-    /// when there is more room: leases that were on their way are what the worker's next call returns, whatever room
-    /// that tells of.
+    /// when there is more room: leases that were on their way are what the worker's next call returns.
     ///
     /// # Errors
     /// When the store fails.

@@ -120,9 +120,7 @@ pub(crate) async fn work(
                 }
                 let settled = Settled::new(Outcome::Completed(json!({"ok": true})));
                 engine.settle(&lease.lease, settled).await?;
-                let counted = |left: usize| left.checked_sub(1);
-                // It may be zero already: then somebody else settled the last one that counts.
-                drop(left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, counted));
+                left.fetch_sub(1, Ordering::SeqCst);
                 anyhow::Ok(())
             });
         }

@@ -8,17 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bulkhead_sched::gate::Gate as Limit;
 use bulkhead_sched::share::{Share, ShareLimits};
 use bulkhead_store::StoreError;
 use bulkhead_store::checkpoints::{Checkpoint, CheckpointError};
 use bulkhead_store::hot::Store;
 use bulkhead_store::hot::mem::MemStore;
 use bulkhead_store::hot::model::{
-    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Forgotten, Page,
-    RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError, Submitted, Tick,
+    CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Forgotten, GateChange,
+    GateOf, Page, RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError,
+    Submitted, Tick,
 };
 use bulkhead_types::{
-    Attempt, Execution, ExecutionId, LeaseRef, TenantId, TimelineEvent, Timestamp, WorkerId,
+    Attempt, Execution, ExecutionId, FunctionKey, LeaseRef, TenantId, TimelineEvent, Timestamp,
+    WorkerId,
 };
 
 use crate::actor::functions::tenant;
@@ -152,8 +155,11 @@ impl Store for SimStore {
             let given: Vec<String> =
                 done.leases.iter().map(|lease| self.number(&lease.lease.execution)).collect();
             let worker = dispatch.worker.as_str();
-            let what =
-                format!("dispatch {} to {}: {given:?}", dispatch.max, &worker[worker.len() - 4..]);
+            let what = format!(
+                "dispatch {} to {}: {given:?}",
+                dispatch.room.free.cpu,
+                &worker[worker.len() - 4..]
+            );
             self.show(&what, |ledger| {
                 ledger.dispatched(&dispatch, &done, &rows)?;
                 let leases: Vec<_> =
@@ -310,6 +316,34 @@ impl Store for SimStore {
         self.before("append_event").await?;
         self.inner().append_event(id, event).await?;
         self.after("append_event").await
+    }
+
+    async fn pause_tenant(&self, tenant: TenantId, paused: bool) -> Result<(), StoreError> {
+        self.before("pause_tenant").await?;
+        self.inner().pause_tenant(tenant, paused).await?;
+        self.after("pause_tenant").await
+    }
+
+    async fn set_gate(&self, of: GateOf, change: GateChange) -> Result<Limit, StoreError> {
+        self.before("set_gate").await?;
+        let gate = self.inner().set_gate(of, change).await?;
+        self.after("set_gate").await?;
+        Ok(gate)
+    }
+
+    async fn gates(&self, tenant: TenantId) -> Result<Vec<Limit>, StoreError> {
+        self.before("gates").await?;
+        self.inner().gates(tenant).await
+    }
+
+    async fn repeated(
+        &self,
+        function: FunctionKey,
+        key: String,
+        now: Timestamp,
+    ) -> Result<Option<ExecutionId>, StoreError> {
+        self.before("repeated").await?;
+        self.inner().repeated(function, key, now).await
     }
 
     async fn set_share(&self, tenant: TenantId, limits: ShareLimits) -> Result<(), StoreError> {

@@ -25,7 +25,7 @@ const MIGRATIONS: &[Migration] = &[
     both(include_str!("../../migrations/0003_records.sql")),
     both(include_str!("../../migrations/0004_sync_settings.sql")),
     both(include_str!("../../migrations/0005_worker_tokens.sql")),
-    both(include_str!("../../migrations/0005_gates.sql")),
+    both(include_str!("../../migrations/0006_gates.sql")),
 ];
 
 /// Brings the schema up to what this program knows.
