@@ -29,7 +29,7 @@ mod zygote;
 pub use fdpass::{Received, receive, send};
 pub use guest::run;
 pub use sys::{
-    Exited, WaitStatus, exit_now, fork_with_heap, poll_readable, process_descriptor, reap_one,
+    Exited, WaitStatus, exit_now, fork, inherit_heap, poll_readable, process_descriptor, reap_one,
 };
 
 /// File descriptors that the guest is started with.

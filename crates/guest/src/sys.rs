@@ -17,7 +17,10 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
 }
 
 /// Forks through libc, so that its fork handlers run. Returns 0 in the child.
-pub(crate) fn fork() -> io::Result<RawPid> {
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn fork() -> io::Result<RawPid> {
     // SAFETY: guest and zygote fork with exactly one thread, so the child never waits for a lock that a thread
     // which does not exist in it holds.
     check(unsafe { libc::fork() })
@@ -29,14 +32,12 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Makes V8's heap part of what a fork inherits, then forks. Returns 0 in the child.
-///
-/// V8 marks its mappings `MADV_DONTFORK`; a child without them dies on its first heap access. The walk over
-/// `/proc/self/maps` and the fork belong together, since the heap grows in between.
+/// Makes V8's heap part of what forks inherit: V8 marks its mappings `MADV_DONTFORK`, and a child without them dies on
+/// its first heap access. Once is enough for a process that runs no JavaScript any more.
 ///
 /// # Errors
-/// When the maps can't be read or the kernel refuses to fork.
-pub fn fork_with_heap() -> io::Result<i32> {
+/// When the maps can't be read.
+pub fn inherit_heap() -> io::Result<()> {
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     for line in maps.lines() {
         if let Some((from, length)) = private_mapping(line) {
@@ -46,7 +47,7 @@ pub fn fork_with_heap() -> io::Result<i32> {
             unsafe { libc::madvise(from as *mut libc::c_void, length, libc::MADV_DOFORK) };
         }
     }
-    fork()
+    Ok(())
 }
 
 fn private_mapping(line: &str) -> Option<(usize, usize)> {
@@ -118,9 +119,16 @@ fn micros(time: libc::timeval) -> u64 {
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec).unwrap_or(0)
 }
 
-/// CPU time of a living process, microseconds: of all its threads, and of the children that it waited for. 0 when it
-/// can't be told, as of one that is gone.
-pub(crate) fn cpu_us_of(pid: RawPid) -> u64 {
+/// Waits until a descriptor has something to read, at most so long. Whoever reads finds out which it was.
+pub(crate) fn await_readable(fd: BorrowedFd<'_>, wait: std::time::Duration) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let wait = Timespec::try_from(wait).unwrap_or(Timespec { tv_sec: 0, tv_nsec: 0 });
+    poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&wait)).ok();
+}
+
+/// CPU time of a process, microseconds: of all its threads, and of the children that it waited for. `None` when it
+/// is gone.
+pub(crate) fn cpu_us_of(pid: RawPid) -> Option<u64> {
     let mut clock: libc::clockid_t = 0;
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: both pointers are to live locals of the types that the calls fill in; the clock is used only if the
@@ -135,7 +143,7 @@ pub(crate) fn cpu_us_of(pid: RawPid) -> u64 {
         .map_or(0, |ticks| ticks.saturating_mul(1_000_000 / TICKS_PER_SECOND));
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let micros = u64::try_from(time.tv_nsec / 1_000).unwrap_or(0);
-    if got { seconds * 1_000_000 + micros + of_children } else { 0 }
+    got.then(|| seconds * 1_000_000 + micros + of_children)
 }
 
 /// The kernel's USER_HZ on x86-64, in which `/proc/PID/stat` counts: proc(5).

@@ -167,23 +167,25 @@ impl Place {
         });
         let start = serde_json::to_vec(&start).unwrap();
         self.send(fragments(sandbox, 0, Kind::Start, &start)).await;
-        let mut result = None;
+        let (mut result, mut at_answer) = (None, None);
         let mut assembler = Assembler::default();
         loop {
             let frame = self.frame().await;
             if frame.kind == Kind::FromGuest {
-                let FromGuest::SandboxGone { gone, usage, .. } =
-                    serde_json::from_slice(&frame.payload).unwrap()
-                else {
-                    panic!("{}", String::from_utf8_lossy(&frame.payload));
-                };
-                return (result, gone, usage);
+                match serde_json::from_slice(&frame.payload).unwrap() {
+                    FromGuest::SandboxAnswers { usage, .. } => at_answer = Some(usage),
+                    FromGuest::SandboxGone { gone, usage, .. } => return (result, gone, usage),
+                    other => panic!("{other:?}"),
+                }
+                continue;
             }
             assert_eq!(
                 frame.sandbox, sandbox,
                 "frames carry the number of the stream they came from"
             );
             if let Some((_, Kind::Result, message)) = assembler.push(frame).unwrap() {
+                let used: SlotUsage = at_answer.expect("what was used comes before the result");
+                assert!(used.cpu_us > 0 && used.memory_bytes_peak > 0, "{used:?}");
                 result = Some(serde_json::from_slice(&message).unwrap());
             }
         }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use bulkhead_guest::confine::{Confinement, Place, confine};
 use bulkhead_guest::filter::{self, Who};
 use bulkhead_guest::zygote_wire::{FromZygote, PACKET_BYTES_MAX, ToZygote, control};
-use bulkhead_guest::{exit_now, fork_with_heap, poll_readable, process_descriptor, reap_one};
+use bulkhead_guest::{exit_now, fork, inherit_heap, poll_readable, process_descriptor, reap_one};
 use bulkhead_protocol::GuestError;
 
 /// Descriptors that come before the cgroup files in a request: stream and output.
@@ -29,6 +29,8 @@ struct Request {
 pub(crate) fn serve() -> Result<Child, String> {
     let guest = control();
     let confinement = setup(guest).map_err(|error| error.to_string())?;
+    // From here on only this loop runs in the zygote, and it leaves JavaScript's heap alone.
+    inherit_heap().map_err(|error| error.to_string())?;
     say(guest, &FromZygote::Ready);
     let mut children: Vec<(i32, OwnedFd)> = Vec::new();
     loop {
@@ -44,7 +46,7 @@ pub(crate) fn serve() -> Result<Child, String> {
         // The guest has gone, and with it everybody who could want something of this process.
         let Some(request) = receive(guest)? else { exit_now(0) };
         let sandbox = request.sandbox;
-        match fork_with_heap() {
+        match fork() {
             Ok(0) => return become_sandbox(&confinement, request),
             Ok(pid) => match process_descriptor(pid) {
                 Ok(descriptor) => children.push((pid, descriptor)),
