@@ -105,6 +105,25 @@ async fn patience_ends_and_what_has_ended_is_there_at_once() {
     assert!(f.engine.wait(&nobody, LONG).await.unwrap().is_none());
 }
 
+/// A call that is given up leaves a dispatch behind, which may bring leases when the next call waits already. They
+/// lay there until they ran out.
+#[tokio::test]
+async fn a_waiting_worker_gets_what_an_abandoned_call_brings() {
+    let f = fixture();
+    f.submit().await;
+    let lease = f.lease_one().await;
+    let (engine, worker) = (f.engine.clone(), f.worker.clone());
+    let mut waiting = tokio::task::JoinSet::new();
+    waiting.spawn(async move { engine.lease(&worker, 1).await.unwrap() });
+    // Its own dispatch finds nothing; enough turns to get that far.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    f.engine.inner.inboxes.put(f.worker.clone(), vec![lease]);
+    let leases = tokio::time::timeout(LONG / 10, waiting.join_next()).await.unwrap();
+    assert_eq!(leases.unwrap().unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn a_worker_is_woken_by_a_submit() {
     let f = fixture();

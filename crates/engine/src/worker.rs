@@ -1,11 +1,13 @@
 //! The worker's side: taking work, keeping it, handing in how it ended.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 
 use bulkhead_store::StoreError;
 use bulkhead_store::hot::model::Dispatch;
 use bulkhead_types::{Attempt, Execution, ExecutionState, Lease, LeaseRef, Room, WorkerId};
+use tokio::sync::Notify;
 
 use crate::{Engine, EngineError, RecallReason, Settled, Settlement};
 
@@ -13,12 +15,16 @@ use crate::{Engine, EngineError, RecallReason, Settled, Settlement};
 #[derive(Debug, Default)]
 pub(crate) struct Inboxes {
     kept: Mutex<HashMap<WorkerId, Vec<Lease>>>,
+    /// Tells those who wait now that something was put. What is put while nobody waits is found by the next call.
+    filled: Notify,
 }
 
 impl Inboxes {
-    fn put(&self, worker: WorkerId, leases: Vec<Lease>) {
+    pub(crate) fn put(&self, worker: WorkerId, leases: Vec<Lease>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.entry(worker).or_default().extend(leases);
+        drop(kept);
+        self.filled.notify_waiters();
     }
 
     /// At most as many as there are CPU units for: each takes one at least.
@@ -76,13 +82,19 @@ impl Engine {
                 Ok(dispatched) => dispatched?,
                 Err(_) => return Err(StoreError::Closed.into()),
             }
+            // The dispatch of a call that was given up may still be on its way, and then this call is who takes what
+            // it brings: registered before the look, so that nothing comes in between.
+            let mut filled = pin!(self.inner.inboxes.filled.notified());
+            filled.as_mut().enable();
             let leases = self.inner.inboxes.take(worker, room);
             if !leases.is_empty() {
                 return Ok(leases);
             }
-            // The permit of a notification that came during the dispatch was kept, so none is missed.
-            if tokio::time::timeout_at(deadline, self.inner.runnable.notified()).await.is_err() {
-                return Ok(Vec::new());
+            tokio::select! {
+                () = filled => {},
+                // The permit of a notification that came during the dispatch was kept, so none is missed.
+                () = self.inner.runnable.notified() => {},
+                () = tokio::time::sleep_until(deadline) => return Ok(Vec::new()),
             }
         }
     }
