@@ -302,8 +302,11 @@ impl Entry {
 
     /// Tells one attempt; tries again for the others, elsewhere when it keeps failing here.
     fn fork_failed(self: &Arc<Self>, error: TakeError, home: &Arc<Home>) {
-        tracing::warn!(%error, "a sandbox did not come to be");
         let mut state = self.lock();
+        // When the pool is closed, sandboxes on their way go with it.
+        if !state.closed {
+            tracing::warn!(%error, "a sandbox did not come to be");
+        }
         state.forking -= 1;
         if home.fork_failed() >= FORK_FAILURES_MAX {
             state.homes.retain(|other| !Arc::ptr_eq(other, home));

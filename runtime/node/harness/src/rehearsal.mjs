@@ -111,7 +111,8 @@ export async function rehearse() {
   return result;
 }
 
-const nothing = { type: 'action', exec: (nango) => nango.log('rehearsed', { level: 'debug' }) };
+/** A function that is nobody's. */
+export const nothing = { type: 'action', exec: (nango) => nango.log('rehearsed', { level: 'debug' }) };
 
 /**
  * A start without the author's code, in a fork that is parked: the pages that it writes to are copied now, and not when

@@ -22,11 +22,12 @@ const FLUSH_MS = 30_000;
  * @param {object} definition the bundle's default export
  * @param {{stream: number, scratch: string}} place
  * @param {(status: number) => never} exit
+ * @param {Link} link over the stream
+ * @returns {() => void} for rehearsals: takes back what was done to the process
  */
-export function enter(definition, { stream, scratch }, exit) {
+export function enter(definition, { stream, scratch }, exit, link = new Link(stream)) {
   settleIn(scratch);
   emptyCaches();
-  const link = new Link(stream);
   const logs = Logs.over(link);
   const calls = new Calls(link);
   const leave = once((result) => {
@@ -41,7 +42,7 @@ export function enter(definition, { stream, scratch }, exit) {
   sinkTo((level, message) => logs.add(level, message));
   connectOver(link);
   lookupBy(calls);
-  watchLeaving({
+  const unwatch = watchLeaving({
     onExit: (status) => fail({ code: 'script_error', message: `The function called process.exit(${status})` }),
     onAbort: () => {
       flushPartials();
@@ -60,6 +61,12 @@ export function enter(definition, { stream, scratch }, exit) {
     link.settled();
     leave(await running);
   });
+  return () => {
+    unwatch();
+    sinkTo(null);
+    connectOver(null);
+    lookupBy(null);
+  };
 }
 
 function neverSettled() {

@@ -11,10 +11,13 @@ import zlib from 'node:zlib';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { pipeline } from 'node:stream/promises';
 import { PassThrough, Readable } from 'node:stream';
-import { Kind } from './protocol/frame.mjs';
+import { CONTROL, encode, Kind } from './protocol/frame.mjs';
+import { Link } from './protocol/link.mjs';
 import { Writer } from './protocol/writer.mjs';
-import { rehearse, rehearseHttp } from './rehearsal.mjs';
+import { nothing, rehearse, rehearseHttp } from './rehearsal.mjs';
+import { declareEnvironment } from './sandbox/environment.mjs';
 import { reseed } from './sandbox/random.mjs';
+import { enter } from './session.mjs';
 
 const ROUNDS = 3;
 
@@ -53,18 +56,33 @@ async function warmFetch() {
   }
 }
 
-/** Reading from a stream, as a sandbox does from its own; where there are no abstract sockets, it does without. */
-async function warmReading() {
+/**
+ * A whole life as a sandbox, from its first line to its exit, so that forks find its code compiled. Where there are no
+ * abstract sockets, it does without.
+ */
+async function warmSession() {
   const name = `\0bulkhead-${crypto.randomBytes(16).toString('hex')}`;
+  const sink = fs.openSync('/dev/null', 'w');
+  const start = { execution: 'exe_rehearsal', attempt: 1, kind: 'action', input: null, output_bytes: 1024, context: {} };
+  const life = Buffer.from(JSON.stringify({ ...start, seed: '00'.repeat(32) }));
   await new Promise((done) => {
-    const server = net.createServer((socket) => socket.end(Buffer.alloc(64, Kind.Start)));
+    const server = net.createServer((worker) => {
+      worker.on('error', () => {}).resume();
+      worker.write(Buffer.concat([encode(CONTROL, Kind.Rehearse, Buffer.alloc(0)), encode(CONTROL, Kind.Start, life)]));
+    });
     server.on('error', done);
     server.listen(name, () => {
       const socket = net.connect(name);
-      socket.on('data', () => {}).on('error', () => {}).unref().ref();
-      socket.on('close', () => server.close(done));
+      const exit = () => {
+        leave();
+        socket.destroy();
+        server.close(done);
+      };
+      const leave = enter(nothing, { scratch: process.cwd() }, exit, new Link(sink, socket));
     });
   });
+  fs.closeSync(sink);
+  declareEnvironment();
 }
 
 function warmOwn() {
@@ -89,7 +107,7 @@ export async function warm() {
   await warmFetch();
   await rehearseHttp();
   await warmStreams();
-  await warmReading();
+  await warmSession();
   warmOwn();
   for (let round = 0; round < ROUNDS; round++) await rehearse();
 }

@@ -18,10 +18,13 @@ export class Link {
   #channels = new Map();
   #awaited = 0;
 
-  /** @param {number} fd of the stream */
-  constructor(fd) {
+  /**
+   * @param {number} fd of the stream
+   * @param {net.Socket} socket that reads from it
+   */
+  constructor(fd, socket = new Socket({ fd, readable: true, writable: false })) {
     this.#writer = new Writer(fd);
-    this.#socket = new Socket({ fd, readable: true, writable: false });
+    this.#socket = socket;
     this.#socket.on('data', (bytes) => this.#received(bytes));
     const gone = () => this.onGone?.();
     this.#socket.on('error', gone);
