@@ -51,6 +51,23 @@ for (const flags of [[], ['--single-threaded']]) {
     assert.equal(new Set(outputs.flatMap(({ uuids }) => uuids)).size, 6);
   });
 
+  check('a rehearsal leaves nothing that the function or the worker could see', async () => {
+    const look = `async (nango) => ({ random: Math.random(), atLoad, listeners: process.listenerCount('uncaughtException'),
+      names: Object.keys(globalThis), env: process.env.TMPDIR === process.cwd(), timers: process.getActiveResourcesInfo() })`;
+    const source = `const atLoad = Object.keys(process.env).sort(); ${action(look)}`;
+    const lives = [0, 2].map(async (rehearsals) => {
+      const peer = await sandbox(source, { flags });
+      for (let n = 0; n < rehearsals; n++) peer.send(Kind.Rehearse, Buffer.alloc(0));
+      peer.start();
+      const result = await peer.result();
+      return { result, started: peer.started, logs: peer.logs, calls: peer.calls, output: peer.output };
+    });
+    const [plain, rehearsed] = await Promise.all(lives);
+    assert.deepEqual(rehearsed, plain);
+    assert.deepEqual(plain.result.output.atLoad, ['LANG', 'NODE_ENV', 'PATH', 'TZ']);
+    assert.deepEqual([plain.started, plain.logs, plain.calls, plain.output], [1, [], [], '']);
+  });
+
   check('what is thrown is told with code, payload and stack', async () => {
     const cases = [
       ["throw new TypeError('bad')", { code: 'script_error', message: 'bad' }],

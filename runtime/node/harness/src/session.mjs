@@ -52,7 +52,8 @@ export function enter(definition, { stream, scratch }, exit, link = new Link(str
     onError: (error) => fail(resultError(error)),
     onDry: () => fail(neverSettled()),
   });
-  link.on(Kind.Rehearse, rehearseStart);
+  // Only speed depends on a rehearsal; one that fails must not pass for a failure of the function.
+  link.on(Kind.Rehearse, () => rehearseStart().catch(() => {}));
   // Held until the Start comes: a parked sandbox waits for as long as it takes.
   link.awaiting();
   link.on(Kind.Start, async (start) => {
