@@ -16,3 +16,4 @@ import './misbehaving/actions/memory.js';
 import './misbehaving/actions/never-settles.js';
 import './misbehaving/actions/throws.js';
 import './features/actions/features.js';
+import './slow/syncs/steps.js';

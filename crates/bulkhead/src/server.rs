@@ -85,7 +85,7 @@ impl Server {
             };
             OwnWorker::start(config, &engine, worker_id, parts, stopped(stops.clone()))
         });
-        let background = run_background(engine.clone(), Arc::clone(&platform), stops.clone());
+        let background = run_background(engine.clone(), Arc::clone(&platform), closes.clone());
         let options = AppOptions {
             admin_key: admin_key.secret.reveal().to_owned(),
             public_url: url.clone(),

@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::json;
-use support::{Home, Server, execution, submit, until};
+use support::{Home, Server, execution, sandboxes, submit, until};
 
 const EXECUTIONS: usize = 200;
 
@@ -35,21 +35,4 @@ async fn every_accepted_execution_ends_and_nothing_of_the_dead_server_is_left() 
     }
     server.stop();
     assert_eq!(home.cgroups(), Vec::<std::path::PathBuf>::new());
-}
-
-/// Processes in the slots' cgroups of this server.
-fn sandboxes(home: &Home) -> usize {
-    let Some(top) = home.cgroups().into_iter().find(|top| top.to_string_lossy().contains("pids"))
-    else {
-        return home.cgroups().iter().map(|top| below(top)).max().unwrap_or(0);
-    };
-    below(&top)
-}
-
-fn below(path: &std::path::Path) -> usize {
-    let own = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('s'));
-    let procs = std::fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
-    let here = if own { procs.lines().count() } else { 0 };
-    let Ok(entries) = std::fs::read_dir(path) else { return here };
-    here + entries.flatten().filter(|e| e.path().is_dir()).map(|e| below(&e.path())).sum::<usize>()
 }

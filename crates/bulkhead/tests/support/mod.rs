@@ -183,3 +183,151 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut seen: impl F
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+/// A worker on a machine of its own, as far as a process and a directory are one.
+pub(crate) struct Worker {
+    pub(crate) process: Child,
+    /// What it is called by the server.
+    pub(crate) id: String,
+}
+
+impl Worker {
+    /// Starts one that joins the server at `url`, and waits until it has.
+    pub(crate) fn join(home: &Home, url: &str, token: &str, settings: &[&str]) -> Self {
+        let rootfs = bulkhead_testkit::rootfs().unwrap_or_else(|error| panic!("{error}"));
+        let file = home.0.path().join("token");
+        std::fs::write(&file, token).unwrap();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&file, private).unwrap();
+        let mut command = Command::new(BULKHEAD);
+        command
+            .args(["--server", url, "--set", "log.format=json"])
+            .args(["--set", &format!("data_dir={}", home.data().display())])
+            .args(["--set", &format!("runtime_dir={}", rootfs.parent().unwrap().display())]);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        command.arg("worker").arg("--token-file").arg(&file);
+        let mut process = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut said = Vec::new();
+        let id = loop {
+            let Some(Ok(line)) = lines.next() else { panic!("no worker: {}", said.join("\n")) };
+            let parsed: Option<Value> = serde_json::from_str(&line).ok();
+            let id = parsed
+                .as_ref()
+                .and_then(|line| line["fields"]["worker"].as_str().or(line["worker"].as_str()));
+            if let Some(id) = id {
+                break id.to_owned();
+            }
+            said.push(line);
+        };
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { process, id }
+    }
+
+    /// Asks it to end.
+    pub(crate) fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn stop(mut self) {
+        self.terminate();
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if matches!(self.process.try_wait(), Ok(None)) && self.process.kill().is_ok() {
+            drop(self.process.wait());
+        }
+    }
+}
+
+impl Server {
+    /// A token for workers.
+    pub(crate) async fn worker_token(&self) -> String {
+        let create = Request::new(Op::CreateWorkerToken, &[]).json(&json!({"label": "test"}));
+        self.admin.call::<KeyCreated>(create).await.unwrap().secret
+    }
+
+    /// The port it listens on, as a setting for its successor.
+    pub(crate) fn same_port(&self) -> String {
+        format!("listen={}", self.url.strip_prefix("http://").unwrap())
+    }
+}
+
+/// A wire that can be cut without either end hearing of it.
+pub(crate) struct Wire {
+    pub(crate) url: String,
+    cut: tokio::sync::watch::Sender<bool>,
+}
+
+impl Wire {
+    /// From a port of its own to the server at `url`.
+    pub(crate) async fn to(url: &str) -> Self {
+        let target = url.strip_prefix("http://").unwrap().to_owned();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (cut, is_cut) = tokio::sync::watch::channel(false);
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                tokio::spawn(carry(near, target.clone(), is_cut.clone()));
+            }
+        });
+        Self { url, cut }
+    }
+
+    pub(crate) fn cut(&self) {
+        self.cut.send_replace(true);
+    }
+
+    /// What was connected while it was cut stays dead; new connections work.
+    pub(crate) fn mend(&self) {
+        self.cut.send_replace(false);
+    }
+}
+
+/// Carries bytes until the wire is cut. Then nothing moves, and nobody is told: the sockets stay open.
+async fn carry(
+    mut near: tokio::net::TcpStream,
+    target: String,
+    mut is_cut: tokio::sync::watch::Receiver<bool>,
+) {
+    let carried = async {
+        let mut far = tokio::net::TcpStream::connect(target).await?;
+        tokio::io::copy_bidirectional(&mut near, &mut far).await
+    };
+    let dead = async {
+        drop(is_cut.wait_for(|cut| *cut).await);
+    };
+    let was_cut = {
+        tokio::pin!(carried);
+        tokio::select! {
+            biased;
+            () = dead => true,
+            _ = carried => false,
+        }
+    };
+    if was_cut {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// How many processes run in sandboxes of the server or worker over this directory.
+pub(crate) fn sandboxes(home: &Home) -> usize {
+    let tops = home.cgroups();
+    let pids = tops.iter().find(|top| top.to_string_lossy().contains("pids"));
+    pids.map_or_else(|| tops.iter().map(|top| below(top)).max().unwrap_or(0), |top| below(top))
+}
+
+fn below(path: &Path) -> usize {
+    let own = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('s'));
+    let procs = std::fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    let here = if own { procs.lines().count() } else { 0 };
+    let Ok(entries) = std::fs::read_dir(path) else { return here };
+    here + entries.flatten().filter(|e| e.path().is_dir()).map(|e| below(&e.path())).sum::<usize>()
+}
