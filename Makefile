@@ -40,4 +40,4 @@ bench: build
 	@for name in $(BENCH); do $(SUDO) $(TARGET)/release/bulkhead bench $$name || exit 1; done
 
 clean:
-	@rm -rf $(TARGET) runtime/node/node_modules
+	@rm -rf $(TARGET) runtime/node/node_modules tests/s3/node_modules

@@ -33,11 +33,14 @@ fi
 
 # Packages from the npm registry, with the pinned Node.js among them ----------------------------------------------
 # Stamped by content: the lockfile has the integrity of every package.
-stamp=runtime/node/node_modules/.stamp
-lock=$(cat runtime/node/package.json runtime/node/package-lock.json | sha256sum | cut -d' ' -f1)
-if [ "$(cat "$stamp" 2>/dev/null)" != "$lock" ]; then
-    say "installing Node.js and the bundler from the npm registry (runtime/node/package-lock.json)"
+install_npm() {
+    local directory=$1 what=$2 stamp=$1/node_modules/.stamp lock
+    lock=$(cat "$directory/package.json" "$directory/package-lock.json" | sha256sum | cut -d' ' -f1)
+    [ "$(cat "$stamp" 2>/dev/null)" != "$lock" ] || return 0
+    say "installing $what from the npm registry ($directory/package-lock.json)"
     # No install scripts: nothing that we take needs one, and none gets to run.
-    (cd runtime/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2)
+    (cd "$directory" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2)
     echo "$lock" >"$stamp"
-fi
+}
+install_npm runtime/node "Node.js and the bundler"
+install_npm tests/s3 "an S3-compatible server for tests"

@@ -17,3 +17,4 @@ import './misbehaving/actions/never-settles.js';
 import './misbehaving/actions/throws.js';
 import './features/actions/features.js';
 import './slow/syncs/steps.js';
+import './slow/actions/echo.js';

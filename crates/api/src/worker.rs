@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use bulkhead_types::{
-    Lease, LeaseRef, Outcome, Room, TimelineEvent, Timestamp, Usage, Version, VersionId, WorkerId,
+    Lease, LeaseRef, Outcome, Room, TimelineEvent, Timestamp, Units, Usage, Version, VersionId,
+    WorkerId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -33,8 +34,8 @@ pub struct Me {
     pub name: String,
     /// The sender's version of Bulkhead.
     pub version: String,
-    /// Attempts that it runs at the same time.
-    pub capacity: u64,
+    /// What it has for attempts.
+    pub capacity: Units,
     /// Attempts that it runs now.
     pub running: u64,
     /// It takes no more leases.
@@ -47,11 +48,8 @@ pub struct Me {
 pub struct LeaseRequest {
     /// Who asks.
     pub me: Me,
-    /// Leases to take at most; more than [`LEASES_MAX`] is understood as that.
-    pub max: usize,
-    /// What it has room for; absent is `max` executions that ask for nothing unusual.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub room: Option<Room>,
+    /// What it has room for. At most [`LEASES_MAX`] leases are given, whatever it is.
+    pub room: Room,
     /// How long to wait for work, milliseconds; more than [`WAIT_MS_MAX`] is understood as that.
     pub wait_ms: u64,
 }
@@ -201,6 +199,9 @@ pub struct CallRequest {
     pub worker: WorkerId,
     /// On behalf of whose attempt.
     pub lease: LeaseRef,
+    /// The same when the call is carried again because its answer was lost; another for every other call of the
+    /// attempt.
+    pub number: u64,
     /// What for (`docs/protocol.md`, "Calls").
     pub method: String,
     /// With which parameters.

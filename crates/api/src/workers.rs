@@ -15,8 +15,10 @@ pub struct Worker {
     pub token: Option<String>,
     /// Its version of Bulkhead.
     pub version: String,
-    /// Attempts that it runs at the same time.
-    pub capacity: u64,
+    /// CPU units that it has for attempts, of which each takes one unless it asks for more.
+    pub capacity: u32,
+    /// Memory that it has for attempts, in MiB.
+    pub memory_mib: u64,
     /// Attempts that it runs now.
     pub running: u64,
     /// It takes no more leases.

@@ -1,15 +1,18 @@
 //! Contents by the SHA-256 of their bytes: bundles, source maps, large payloads.
 //!
-//! Layout: [`shelf`] keeps directories on this machine's disk, each with one file in it, which compartments can mount.
+//! Layout: [`Shelf`] keeps directories on this machine's disk, each with one file in it, which compartments can mount;
+//! [`Store`] keeps contents in object storage, which machines can share.
 //!
 //! Invariant: what is read is what its name says, or an error: every read of a whole content is hashed. This crate
 //! knows no tenants and no executions.
 
 mod shelf;
+mod store;
 
 use sha2::{Digest, Sha256};
 
 pub use shelf::{ANYONE, OWNER, Shelf, Who};
+pub use store::{BlobError, Place, Store};
 
 /// The name of a content: its SHA-256 in hex.
 #[must_use]

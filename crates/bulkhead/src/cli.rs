@@ -44,6 +44,7 @@ impl Cli {
             add("database_url", &serve.database_url);
             add("user", &serve.user);
             add("public_url", &serve.public_url);
+            add("blobs", &serve.blobs);
             add("worker.own", &serve.no_worker.then(|| "no".to_owned()));
         }
         if let Verb::Worker(worker) = &self.verb {
@@ -151,6 +152,9 @@ pub(crate) struct Serve {
     /// How callers reach the server.
     #[arg(long)]
     pub(crate) public_url: Option<String>,
+    /// Where bundles and large payloads are, such as s3://bucket/prefix [default: the data directory].
+    #[arg(long, value_name = "URL")]
+    pub(crate) blobs: Option<String>,
     /// Run no executions here: leave them to workers elsewhere.
     #[arg(long)]
     pub(crate) no_worker: bool,

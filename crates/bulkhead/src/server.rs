@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use bulkhead_blobs::{Place, Store as Blobs};
 use bulkhead_config::{AdminKey, Config, Synchronous, load_or_create_admin_key};
 use bulkhead_egress::{Gateway, GatewayLimits, Rule, SystemResolver};
 use bulkhead_engine::{Engine, EngineOptions};
@@ -61,12 +62,14 @@ impl Server {
 
         let db = open_database(config).await?;
         let store = Arc::new(SqliteStore::new(db.clone()));
-        let engine =
-            Engine::new(store, Arc::clone(&clock), Arc::clone(&entropy), EngineOptions::default());
+        let blobs = blobs(config)?;
+        let (clock1, entropy1) = (Arc::clone(&clock), Arc::clone(&entropy));
+        let options = EngineOptions::default();
+        let engine = Engine::with_blobs(store, clock1, entropy1, options, blobs.payloads);
         let worker_id =
             identity::new_worker(config, &engine, clock.now(), entropy.as_ref()).await?;
         let gateway = Gateway::new(Arc::new(SystemResolver::new()?), GatewayLimits::default());
-        let platform_config = platform_config(config, address, &url)?;
+        let platform_config = platform_config(config, address, &url, blobs.shared)?;
         let (clock2, entropy2) = (Arc::clone(&clock), Arc::clone(&entropy));
         let platform =
             Platform::open(platform_config, db, engine.clone(), gateway.clone(), clock2, entropy2)
@@ -145,14 +148,41 @@ fn platform_config(
     config: &Config,
     listener: SocketAddr,
     url: &str,
+    blobs: Option<Blobs>,
 ) -> anyhow::Result<PlatformConfig> {
     Ok(PlatformConfig {
         data: config.data_dir.clone(),
         egress: egress_rules(config)?,
         listeners: vec![listener],
         addresses: bulkhead_egress::local_addresses()?,
+        blobs,
         public_url: url.to_owned(),
     })
+}
+
+/// Where contents are kept by their hash.
+struct Contents {
+    payloads: Blobs,
+    /// Of bundles and source maps, besides the data directory.
+    shared: Option<Blobs>,
+}
+
+fn blobs(config: &Config) -> anyhow::Result<Contents> {
+    let Some(place) = &config.blobs else {
+        let place = Place::Disk(config.data_dir.join("blobs"));
+        if config.database_url.is_some() {
+            tracing::warn!(
+                "bundles and large payloads are on this machine's disk: other servers over the same database do not \
+                 see them; set `blobs` to s3://…"
+            );
+        }
+        return Ok(Contents { payloads: Blobs::open(&place)?, shared: None });
+    };
+    let place = Place::parse_s3(place).map_err(anyhow::Error::msg)?;
+    let shared = Blobs::open(&place).with_context(|| {
+        "can't use the blob storage; it is told by AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL"
+    })?;
+    Ok(Contents { payloads: shared.clone(), shared: Some(shared) })
 }
 
 async fn stopped(mut stops: watch::Receiver<bool>) {

@@ -95,6 +95,7 @@ async fn a_worker_that_is_cut_off_kills_its_sandboxes_and_others_go_on() {
     for id in &running {
         until("it runs", || async { state(&client, id).await == "running" }).await;
     }
+    until("each has a sandbox", || async { sandboxes(&cut) >= running.len() }).await;
     wire.cut();
     let second = Worker::join(&other, &server.url, &token, &["worker.units=4"]);
     // Those that were parked ahead count as well, and stay.
@@ -175,7 +176,7 @@ async fn a_sync_goes_on_from_its_checkpoint_when_its_worker_drains() {
     assert_eq!(attempts(&client, &id).await, expected);
     assert_eq!(saved().await, 40);
     let logs: Value = client.call(Request::new(Op::ExecutionLogs, &[&id])).await.unwrap();
-    let begins: HashSet<_> = logs["lines"]
+    let begins: HashSet<_> = logs["logs"]
         .as_array()
         .unwrap()
         .iter()

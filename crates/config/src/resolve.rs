@@ -32,6 +32,8 @@ pub struct Config {
     pub user: User,
     /// CPU units for attempts to take.
     pub worker_units: u32,
+    /// Where bundles and large payloads are shared by several servers, `s3://…`; `None` is in the data directory.
+    pub blobs: Option<String>,
     /// Whether a server runs executions itself.
     pub worker_own: bool,
     /// What a worker is called in lists; `None` is the machine's name.
@@ -243,6 +245,7 @@ impl Config {
                 "" => around.cores.max(1) * CPU_UNITS_PER_CORE,
                 _ => read.small("worker.units", 1, 100_000)?,
             },
+            blobs: Some(read.text("blobs").0).filter(|place| !place.is_empty()),
             worker_own: read.get("worker.own", yes_or_no)?,
             worker_name: Some(read.text("worker.name").0).filter(|name| !name.is_empty()),
             worker_drain: read.get("worker.drain", |text| {

@@ -72,6 +72,11 @@ pub const SETTINGS: &[Setting] = &[
         "memory for attempts to take; else three quarters of the machine's",
     ),
     one(
+        "blobs",
+        "",
+        "where bundles and payloads over 64 KiB are: `s3://BUCKET/PREFIX` (the rest from AWS_* variables); else DATA_DIR",
+    ),
+    one(
         "worker.own",
         "yes",
         "whether `serve` runs executions itself; `no` leaves them to workers elsewhere",

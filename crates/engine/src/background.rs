@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bulkhead_store::hot::model::Tick;
@@ -49,7 +50,7 @@ impl Engine {
         let history = every_moment(&unhurried, self, |engine| engine.forget_old());
         tokio::select! {
             () = shutdown => {}
-            () = async { tokio::join!(leases, schedules, history, self.hear()); } => {}
+            () = async { tokio::join!(leases, schedules, history, self.hear(), self.sweep_for_ever()); } => {}
         }
     }
 
@@ -113,7 +114,9 @@ impl Engine {
                         let reason = RecallReason::Lost;
                         self.inner.recalls.push(&worker, Recall { lease, reason });
                     }
+                    News::Catalog => drop(self.inner.catalog.fetch_add(1, Ordering::SeqCst)),
                     News::Missed => {
+                        self.inner.catalog.fetch_add(1, Ordering::SeqCst);
                         self.inner.runnable.notify_one();
                         self.inner.sooner.notify_one();
                         self.inner.schedules.notify_one();

@@ -17,6 +17,7 @@ mod background;
 mod error;
 mod gates;
 mod look;
+mod payloads;
 mod recalls;
 mod schedule;
 mod stop;
@@ -25,8 +26,10 @@ mod tickets;
 mod worker;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bulkhead_blobs::Store as Blobs;
 use bulkhead_store::hot::Store;
 use bulkhead_types::{Clock, Entropy};
 use tokio::sync::Notify;
@@ -63,6 +66,10 @@ struct Inner {
     tickets: tickets::Tickets,
     recalls: recalls::Recalls,
     inboxes: worker::Inboxes,
+    /// Where large inputs and outputs are; without, they stand in the database like others.
+    blobs: Option<Blobs>,
+    /// Grows when another server has changed what tenants deploy and set up.
+    catalog: AtomicU64,
 }
 
 /// How the engine behaves.
@@ -96,6 +103,35 @@ impl Engine {
         entropy: Arc<dyn Entropy>,
         options: EngineOptions,
     ) -> Self {
+        Self::build(store, clock, entropy, options, None)
+    }
+
+    /// The same, with large inputs and outputs kept in `blobs`.
+    #[must_use]
+    pub fn with_blobs(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        options: EngineOptions,
+        blobs: Blobs,
+    ) -> Self {
+        Self::build(store, clock, entropy, options, Some(blobs))
+    }
+
+    /// Grows whenever another server that shares the database has changed what tenants deploy and set up: what was
+    /// read before, and kept in memory, counts no more then.
+    #[must_use]
+    pub fn catalog_generation(&self) -> u64 {
+        self.inner.catalog.load(Ordering::SeqCst)
+    }
+
+    fn build(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        options: EngineOptions,
+        blobs: Option<Blobs>,
+    ) -> Self {
         let inner = Inner {
             store,
             clock,
@@ -107,6 +143,8 @@ impl Engine {
             tickets: tickets::Tickets::default(),
             recalls: recalls::Recalls::default(),
             inboxes: worker::Inboxes::default(),
+            blobs,
+            catalog: AtomicU64::new(0),
         };
         Self { inner: Arc::new(inner) }
     }

@@ -24,7 +24,9 @@ impl Engine {
             // Stand in line before looking: an end in between wakes us all the same.
             ended.as_mut().enable();
             match self.inner.store.execution(id.clone()).await? {
-                Some(execution) if execution.state.is_final() => return Ok(Some(execution)),
+                Some(execution) if execution.state.is_final() => {
+                    return Ok(Some(self.with_payloads(execution).await?));
+                }
                 None => return Ok(None),
                 Some(_) => {}
             }
@@ -43,8 +45,31 @@ impl Engine {
         tenant: &TenantId,
         id: &ExecutionId,
     ) -> Result<Option<Execution>, EngineError> {
+        match self.known(tenant, id).await? {
+            Some(execution) => Ok(Some(self.with_payloads(execution).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// An execution of a tenant; large inputs and outputs stay where they are.
+    async fn known(
+        &self,
+        tenant: &TenantId,
+        id: &ExecutionId,
+    ) -> Result<Option<Execution>, EngineError> {
         let found = self.inner.store.execution(id.clone()).await?;
         Ok(found.filter(|execution| execution.function.tenant == *tenant))
+    }
+
+    pub(crate) async fn with_payloads(
+        &self,
+        execution: Execution,
+    ) -> Result<Execution, EngineError> {
+        let output = match execution.output {
+            Some(output) => Some(self.whole(output).await?),
+            None => None,
+        };
+        Ok(Execution { input: self.whole(execution.input).await?, output, ..execution })
     }
 
     /// A tenant's executions, newest first, without inputs and outputs (`null`).
@@ -68,7 +93,7 @@ impl Engine {
         tenant: &TenantId,
         id: &ExecutionId,
     ) -> Result<Vec<Attempt>, EngineError> {
-        match self.execution(tenant, id).await? {
+        match self.known(tenant, id).await? {
             Some(_) => Ok(self.inner.store.attempts(id.clone()).await?),
             None => Ok(Vec::new()),
         }
@@ -83,7 +108,7 @@ impl Engine {
         tenant: &TenantId,
         id: &ExecutionId,
     ) -> Result<Vec<TimelineEvent>, EngineError> {
-        match self.execution(tenant, id).await? {
+        match self.known(tenant, id).await? {
             Some(_) => Ok(self.inner.store.timeline(id.clone()).await?),
             None => Ok(Vec::new()),
         }

@@ -77,8 +77,9 @@ impl Engine {
         if !state.is_final() || state == ExecutionState::Succeeded {
             return Err(EngineError::NotRetryable { id: id.clone(), state });
         }
-        let submit =
+        let mut submit =
             self.inner.store.again(tenant.clone(), id.clone()).await?.ok_or_else(not_found)?;
+        submit.input = self.whole(submit.input).await?;
         Ok(self.submit(submit).await?.execution)
     }
 
@@ -108,6 +109,7 @@ impl Engine {
                 else {
                     continue;
                 };
+                submit.input = self.whole(submit.input).await?;
                 submit.idempotency =
                     Some(Idempotency { key: format!("replay:{}", dead.id), ttl: REPLAY_TTL });
                 match self.submit(submit).await {

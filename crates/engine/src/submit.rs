@@ -10,7 +10,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`SubmitError::QueueFull`] at the tenant's cap, with when to try again; a too long input or key; the store.
-    pub async fn submit(&self, submit: Submit) -> Result<Submitted, SubmitError> {
+    pub async fn submit(&self, mut submit: Submit) -> Result<Submitted, SubmitError> {
+        submit.input = self.input_apart(submit.input, &submit.limits).await?;
         let now = self.inner.clock.now();
         let id = ExecutionId::generate(now, self.inner.entropy.as_ref());
         let has_deadline = submit.start_by.is_some();

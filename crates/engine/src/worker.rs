@@ -6,7 +6,10 @@ use std::sync::{Mutex, PoisonError};
 
 use bulkhead_store::StoreError;
 use bulkhead_store::hot::model::Dispatch;
-use bulkhead_types::{Attempt, Execution, ExecutionState, Lease, LeaseRef, Room, WorkerId};
+use bulkhead_types::{
+    Attempt, Cause, ErrorInfo, Execution, ExecutionState, Fault, Lease, LeaseRef, Outcome, Retry,
+    Room, WorkerId,
+};
 use tokio::sync::Notify;
 
 use crate::{Engine, EngineError, RecallReason, Settled, Settlement};
@@ -111,10 +114,34 @@ impl Engine {
             self.inner.runnable.notify_one();
         }
         if !dispatched.leases.is_empty() {
-            self.inner.inboxes.put(worker, dispatched.leases);
+            self.inner.inboxes.put(worker, self.with_inputs(dispatched.leases).await);
             self.inner.sooner.notify_one();
         }
         Ok(())
+    }
+
+    /// Leases with their inputs. One whose input can't be read is not handed out but given back, to be tried again.
+    async fn with_inputs(&self, mut leases: Vec<Lease>) -> Vec<Lease> {
+        let inputs = leases.iter_mut().map(|lease| lease.input.take()).collect();
+        let mut readable = Vec::new();
+        for (lease, input) in leases.into_iter().zip(self.all_whole(inputs).await) {
+            match input {
+                Ok(input) => readable.push(Lease { input, ..lease }),
+                Err(error) => self.give_back(&lease, &error).await,
+            }
+        }
+        readable
+    }
+
+    async fn give_back(&self, lease: &Lease, error: &StoreError) {
+        let execution = &lease.lease.execution;
+        tracing::error!(error = error as &dyn std::error::Error, %execution, "an input can't be read");
+        let info = ErrorInfo::new(error.code(), "The execution's input could not be read.");
+        let cause = Cause { error: info, fault: Fault::Platform, retry: Retry::Policy };
+        if let Err(error) = self.settle(&lease.lease, Settled::new(Outcome::Failed(cause))).await {
+            // The lease runs out, and comes back by itself.
+            tracing::error!(%error, %execution, "nor can it be given back");
+        }
     }
 
     /// Renews a worker's leases in one write: those named, and no others. Call it three times per
@@ -135,7 +162,7 @@ impl Engine {
     }
 
     /// The execution that `worker` runs under `lease`, with its attempt; `None` when the worker does not hold that
-    /// lease, any more or ever.
+    /// lease, any more or ever. A large input is left where it is: see [`Self::held_whole`].
     ///
     /// # Errors
     /// When the store fails.
@@ -156,6 +183,21 @@ impl Engine {
         Ok(attempts.into_iter().find(is_it).map(|attempt| (execution, attempt)))
     }
 
+    /// As [`Self::held`], with the input whatever its size.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn held_whole(
+        &self,
+        worker: &WorkerId,
+        lease: &LeaseRef,
+    ) -> Result<Option<(Execution, Attempt)>, EngineError> {
+        match self.held(worker, lease).await? {
+            Some((execution, attempt)) => Ok(Some((self.with_payloads(execution).await?, attempt))),
+            None => Ok(None),
+        }
+    }
+
     /// Waits until an execution that `worker` runs is to be stopped.
     pub async fn recalls(&self, worker: &WorkerId) -> Recall {
         self.inner.recalls.next(worker).await
@@ -169,8 +211,11 @@ impl Engine {
     pub async fn settle(
         &self,
         lease: &LeaseRef,
-        settled: Settled,
+        mut settled: Settled,
     ) -> Result<Settlement, EngineError> {
+        if let Outcome::Completed(output) = &mut settled.outcome {
+            *output = self.apart(output.take()).await?;
+        }
         let (now, random) = (self.inner.clock.now(), self.random());
         let settlement = self.inner.store.settle(lease.clone(), settled, now, random).await?;
         if let Settlement::Accepted { state, .. } = settlement {

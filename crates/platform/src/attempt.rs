@@ -39,7 +39,7 @@ impl Platform {
 
     async fn try_prepare(&self, lease: &Lease) -> Result<Prepared, PlatformError> {
         let version = self.version(&lease.function.tenant, &lease.version).await?;
-        let bundle = self.blobs.bundle(&version.bundle);
+        let bundle = self.blobs.bundle(&version.bundle).await?;
         let context = self.context(lease).await?;
         Ok(Prepared { version, bundle, context })
     }
@@ -48,10 +48,8 @@ impl Platform {
     ///
     /// # Errors
     /// `version_not_found` when there is no such bundle; when the disk fails, or the file is not what its name says.
-    pub async fn bundle(&self, digest: &str) -> Result<Vec<u8>, PlatformError> {
-        let (blobs, digest) = (self.blobs.clone(), digest.to_owned());
-        let read = tokio::task::spawn_blocking(move || blobs.read_bundle(&digest));
-        read.await.map_err(|_| bulkhead_store::StoreError::Panicked)?
+    pub async fn bundle(&self, digest: &str) -> Result<bytes::Bytes, PlatformError> {
+        self.blobs.bundle_content(digest).await
     }
 
     /// Keeps an event on the execution's timeline.

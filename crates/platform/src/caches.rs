@@ -36,9 +36,10 @@ pub(crate) struct Caches {
 }
 
 impl Caches {
-    /// The generation to stamp an entry with; take it **before** reading what the entry is made from.
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::SeqCst)
+    /// The generation to stamp an entry with; take it **before** reading what the entry is made from. `elsewhere` is
+    /// that of the other servers' changes: both only grow, so their sum is another after either has.
+    pub(crate) fn generation(&self, elsewhere: u64) -> u64 {
+        self.generation.load(Ordering::SeqCst).wrapping_add(elsewhere)
     }
 
     /// The catalog has changed: what was read before counts no more. Call it after the commit.

@@ -98,7 +98,7 @@ impl Platform {
         tenant: &TenantId,
         integration: &IntegrationId,
     ) -> Result<KnownIntegration, PlatformError> {
-        let (generation, key) = (self.caches.generation(), (tenant.clone(), integration.clone()));
+        let (generation, key) = (self.generation(), (tenant.clone(), integration.clone()));
         if let Some(found) = self.caches.integrations.get(&key, generation) {
             return Ok(found);
         }

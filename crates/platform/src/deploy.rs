@@ -9,8 +9,9 @@ use bulkhead_store::{Conn, StoreError};
 use bulkhead_types::{
     DeploymentId, FunctionKey, FunctionKind, FunctionSpec, TenantId, Timestamp, Version, VersionId,
 };
+use futures_util::{StreamExt as _, TryStreamExt as _};
 
-use crate::blobs::{Blobs, digest};
+use crate::blobs::{BUNDLE_BYTES_MAX, digest};
 use crate::diff::{diff, removed};
 use crate::error::PlatformError;
 use crate::model::{Change, DeployRequest, Deployment, FunctionInfo, FunctionUpload};
@@ -20,8 +21,8 @@ use crate::text::{from_text, to_text};
 /// Functions of one deployment.
 const FUNCTIONS_MAX: usize = 2_000;
 
-/// Bytes of one bundle.
-const BUNDLE_BYTES_MAX: usize = 32 << 20;
+/// Files kept at the same time.
+const FILES_AT_ONCE: usize = 8;
 
 /// Bytes of one source map.
 const SOURCE_MAP_BYTES_MAX: usize = 64 << 20;
@@ -151,7 +152,7 @@ impl Platform {
         &self,
         function: &FunctionKey,
     ) -> Result<Arc<Version>, PlatformError> {
-        let generation = self.caches.generation();
+        let generation = self.generation();
         if let Some(version) = self.caches.live.get(function, generation) {
             return Ok(version);
         }
@@ -201,32 +202,28 @@ impl Platform {
         functions: Vec<FunctionUpload>,
         dry_run: bool,
     ) -> Result<Vec<Version>, PlatformError> {
-        let (tenant, blobs, entropy) =
-            (tenant.clone(), self.blobs.clone(), Arc::clone(&self.entropy));
-        let work = move || {
-            let keep = |upload: &FunctionUpload| keep_files(&blobs, upload, entropy.as_ref());
-            let versions = functions.iter().map(|upload| {
-                if !dry_run {
-                    keep(upload)?;
-                }
-                version_of(&tenant, upload)
-            });
-            versions.collect::<Result<Vec<_>, PlatformError>>()
-        };
-        tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Panicked)?
+        let mut versions = Vec::with_capacity(functions.len());
+        let mut files = Vec::new();
+        for upload in functions {
+            versions.push(version_of(tenant, &upload)?);
+            files.push((upload.bundle, upload.source_map));
+        }
+        if dry_run {
+            return Ok(versions);
+        }
+        let keep = files.into_iter().map(|(bundle, map)| async {
+            self.blobs.put_bundle(bundle.into()).await?;
+            match map {
+                Some(map) => self.blobs.put_map(map.into()).await.map(drop),
+                None => Ok(()),
+            }
+        });
+        futures_util::stream::iter(keep)
+            .buffer_unordered(FILES_AT_ONCE)
+            .try_for_each(|()| std::future::ready(Ok::<_, PlatformError>(())))
+            .await?;
+        Ok(versions)
     }
-}
-
-fn keep_files(
-    blobs: &Blobs,
-    upload: &FunctionUpload,
-    entropy: &dyn bulkhead_types::Entropy,
-) -> Result<(), PlatformError> {
-    blobs.put_bundle(&upload.bundle, entropy)?;
-    if let Some(map) = &upload.source_map {
-        blobs.put_map(map, entropy)?;
-    }
-    Ok(())
 }
 
 fn version_of(tenant: &TenantId, upload: &FunctionUpload) -> Result<Version, PlatformError> {

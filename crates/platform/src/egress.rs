@@ -53,7 +53,7 @@ impl Platform {
     /// The policy with the HTTP client that dials under it. A client has a connection pool, and a connection made
     /// under one policy must not serve another: each tenant has its own, and a new one when the rules change.
     pub(crate) async fn egress(&self, tenant: &TenantId) -> Result<Egress, PlatformError> {
-        let generation = self.caches.generation();
+        let generation = self.generation();
         if let Some(egress) = self.caches.egress.get(tenant, generation) {
             return Ok(egress);
         }

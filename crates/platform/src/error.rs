@@ -53,6 +53,9 @@ pub enum PlatformError {
         /// Why.
         source: std::io::Error,
     },
+    /// The blob storage failed, or what it has is not what was put there.
+    #[error("the blob storage could not do that")]
+    Blobs(#[from] bulkhead_blobs::BlobError),
     /// A sealed value does not open: the key file was replaced, or the database was changed by hand.
     #[error("a stored secret can't be decrypted; was the key file in the data directory replaced?")]
     Unsealable,
@@ -74,7 +77,7 @@ impl PlatformError {
             | Self::Conflict { code, .. }
             | Self::Denied { code, .. } => code,
             Self::NotSupported(_) => "not_supported",
-            Self::Io { .. } | Self::Unsealable => "internal",
+            Self::Io { .. } | Self::Unsealable | Self::Blobs(_) => "internal",
             Self::Store(error) => error.code(),
             Self::Engine(error) => error.code(),
         }
@@ -84,7 +87,7 @@ impl PlatformError {
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Io { .. } | Self::Unsealable | Self::Store(_) => Fault::Platform,
+            Self::Io { .. } | Self::Unsealable | Self::Blobs(_) | Self::Store(_) => Fault::Platform,
             Self::Engine(error) => error.fault(),
             _ => Fault::Caller,
         }

@@ -27,6 +27,8 @@ pub struct PlatformConfig {
     pub listeners: Vec<std::net::SocketAddr>,
     /// This machine's addresses ([`bulkhead_egress::local_addresses`]).
     pub addresses: Vec<std::net::IpAddr>,
+    /// Where bundles and source maps are besides this machine's disk, when other machines share them.
+    pub blobs: Option<bulkhead_blobs::Store>,
     /// Where callers reach the server, such as `https://bulkhead.example.com`; for webhook URLs.
     pub public_url: String,
 }
@@ -72,7 +74,7 @@ impl Platform {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Arc<Self>, PlatformError> {
         let sealer = Sealer::open(&config.data.join("secret.key"), entropy.as_ref())?;
-        let blobs = Blobs::open(&config.data)?;
+        let blobs = Blobs::open(&config.data, config.blobs.clone(), Arc::clone(&entropy))?;
         let platform = Self {
             config,
             db,
@@ -91,6 +93,11 @@ impl Platform {
             platform.align_schedules(&tenant.id).await?;
         }
         Ok(Arc::new(platform))
+    }
+
+    /// The generation of what is kept in memory of the catalog.
+    pub(crate) fn generation(&self) -> u64 {
+        self.caches.generation(self.engine.catalog_generation())
     }
 
     pub(crate) fn now(&self) -> Timestamp {

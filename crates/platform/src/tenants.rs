@@ -129,7 +129,7 @@ impl Platform {
         }
         // Looked up by digest: how long that takes tells nothing about the secrets there are.
         let digest = digest_of(secret);
-        let generation = self.caches.generation();
+        let generation = self.generation();
         if let Some(tenant) = self.caches.keys.get(&digest, generation) {
             return Ok(Some(tenant));
         }

@@ -86,7 +86,7 @@ impl Platform {
         tenant: &TenantId,
         integration: &IntegrationId,
     ) -> Result<Arc<Vec<Arc<Version>>>, PlatformError> {
-        let generation = self.caches.generation();
+        let generation = self.generation();
         let key = (tenant.clone(), integration.clone());
         if let Some(handlers) = self.caches.handlers.get(&key, generation) {
             return Ok(handlers);

@@ -55,9 +55,8 @@ pub(crate) fn is_repeatable(method: &str, params: &Value) -> bool {
             let method = params.get("method").and_then(Value::as_str).unwrap_or("GET");
             matches!(method.to_ascii_uppercase().as_str(), "GET" | "HEAD" | "OPTIONS")
         }
-        "action.trigger" | "sync.trigger" | "records.trackDeletesEnd" | "records.deleteUnseen" => {
-            false
-        }
+        "sync.trigger" | "records.trackDeletesEnd" | "records.deleteUnseen" => false,
+        // `action.trigger` among them: the server knows it again by its number.
         _ => true,
     }
 }
@@ -108,7 +107,8 @@ mod tests {
         assert!(is_repeatable("proxy.request", &json!({"method": "get"})));
         assert!(is_repeatable("proxy.request", &json!({})));
         assert!(!is_repeatable("proxy.request", &json!({"method": "POST"})));
-        assert!(!is_repeatable("action.trigger", &json!({})));
+        assert!(is_repeatable("action.trigger", &json!({})));
+        assert!(!is_repeatable("sync.trigger", &json!({})));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What attempts need before they start, and what their functions ask for: carried to the server.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -44,6 +45,7 @@ impl Host for Remote {
         let call = CallRequest {
             worker: self.inner.options.worker.clone(),
             lease: lease.lease.clone(),
+            number: self.next_call(),
             method: method.to_owned(),
             params,
         };
@@ -106,6 +108,10 @@ impl Remote {
         }
     }
 
+    fn next_call(&self) -> u64 {
+        self.inner.calls.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// The version of the checkpoint, if it is the one that was to be saved over `expected`.
     async fn is_saved(
         &self,
@@ -116,6 +122,7 @@ impl Remote {
         let look = CallRequest {
             worker: self.inner.options.worker.clone(),
             lease: lease.clone(),
+            number: self.next_call(),
             method: "checkpoint.get".to_owned(),
             params: json!({}),
         };

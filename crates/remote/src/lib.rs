@@ -16,7 +16,7 @@ mod source;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use bulkhead_api::Op;
 use bulkhead_api::worker::{LeaveRequest, Me, Needs, RenewRequest};
 use bulkhead_client::{Client, ClientError, Request};
 use bulkhead_egress::{Gateway, Policy, Rule};
-use bulkhead_types::{Clock, Entropy, LeaseRef, Version, WorkerId};
+use bulkhead_types::{Clock, Entropy, LeaseRef, Units, Version, WorkerId};
 use bulkhead_worker::Recall;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -44,8 +44,8 @@ pub struct RemoteOptions {
     pub name: String,
     /// This program's version.
     pub version: String,
-    /// Attempts at the same time.
-    pub capacity: u64,
+    /// What there is for attempts.
+    pub capacity: Units,
     /// Where bundles are kept: nobody else writes there.
     pub bundles: PathBuf,
     /// Where the server is: denied to functions whatever the rules say.
@@ -72,6 +72,8 @@ struct Inner {
     /// Told by the server, not yet taken by the worker.
     recalls: Mutex<VecDeque<Recall>>,
     draining: AtomicBool,
+    /// Numbers of calls.
+    calls: AtomicU64,
 }
 
 /// What came with a lease.
@@ -109,6 +111,7 @@ impl Remote {
             held: Mutex::default(),
             recalls: Mutex::default(),
             draining: AtomicBool::new(false),
+            calls: AtomicU64::new(0),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -48,8 +48,7 @@ impl WorkSource for Remote {
     async fn lease(&self, room: Room) -> Result<Vec<Lease>, SourceError> {
         let running = self.held().len();
         let wait_ms = u64::try_from(POLL.as_millis()).unwrap_or(u64::MAX);
-        let max = usize::try_from(room.free.cpu).unwrap_or(usize::MAX);
-        let ask = LeaseRequest { me: self.me(running), max, room: Some(room), wait_ms };
+        let ask = LeaseRequest { me: self.me(running), room, wait_ms };
         let answer: LeaseAnswer = self
             .ask(Op::WorkerLease, &ask, POLL + POLL_SLACK)
             .await

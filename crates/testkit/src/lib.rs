@@ -3,10 +3,12 @@
 //! Invariant: only tests depend on this; nothing here decides anything.
 
 pub mod postgres;
+pub mod s3;
 
 use std::path::{Path, PathBuf};
 
 pub use postgres::postgres;
+pub use s3::s3;
 
 /// The repository's root.
 #[must_use]

@@ -60,12 +60,15 @@ impl Harness {
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
         let db = Db::open(&directory.path().join("bulkhead.db")).unwrap();
         let store = Arc::new(SqliteStore::new(db.clone()));
-        let engine = Engine::new(store, clock.clone(), entropy.clone(), EngineOptions::default());
+        let blobs = bulkhead_blobs::Store::in_memory();
+        let options = EngineOptions::default();
+        let engine = Engine::with_blobs(store, clock.clone(), entropy.clone(), options, blobs);
         let config = PlatformConfig {
             data: directory.path().to_owned(),
             egress: Vec::new(),
             listeners: Vec::new(),
             addresses: Vec::new(),
+            blobs: None,
             public_url: url.clone(),
         };
         let resolver = Arc::new(SystemResolver::new().unwrap());

@@ -21,7 +21,7 @@ impl Peer {
     }
 
     fn me(&self) -> Value {
-        json!({"worker": self.worker, "name": "rack 1", "version": "1", "capacity": 4, "running": 0})
+        json!({"worker": self.worker, "name": "rack 1", "version": "1", "capacity": {"cpu": 4, "memory_mib": 4096}, "running": 0})
     }
 
     async fn say(&self, harness: &Harness, what: &str, message: Value) -> Answer {
@@ -29,7 +29,9 @@ impl Peer {
     }
 
     async fn lease(&self, harness: &Harness, max: usize) -> Vec<Value> {
-        let ask = json!({"me": self.me(), "max": max, "wait_ms": 2_000});
+        let units = json!({"cpu": max, "memory_mib": 65_536});
+        let ask =
+            json!({"me": self.me(), "room": {"free": units, "total": units}, "wait_ms": 2_000});
         let answer = self.say(harness, "lease", ask).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.json["leases"].as_array().unwrap().clone()
@@ -43,8 +45,9 @@ impl Peer {
     }
 
     async fn call(&self, harness: &Harness, lease: &Value, method: &str, params: Value) -> Value {
-        let message =
-            json!({"worker": self.worker, "lease": lease, "method": method, "params": params});
+        let message = json!({
+            "worker": self.worker, "lease": lease, "number": 1, "method": method, "params": params,
+        });
         self.say(harness, "call", message).await.json
     }
 }
@@ -246,7 +249,8 @@ async fn a_stopping_server_gives_nothing_new_and_takes_what_comes_to_its_end() {
     let lease = &handed["lease"]["lease"];
     // Only the routes stop here: the harness' listener would go with the signal.
     harness.stop_routes();
-    let ask = json!({"me": peer.me(), "max": 1, "wait_ms": 0});
+    let units = json!({"cpu": 1, "memory_mib": 1024});
+    let ask = json!({"me": peer.me(), "room": {"free": units, "total": units}, "wait_ms": 0});
     assert_eq!(peer.say(&harness, "lease", ask).await.code(), "shutting_down");
     let call = peer.call(&harness, lease, "variables.list", json!({})).await;
     assert_eq!(call["error"]["code"], "shutting_down");

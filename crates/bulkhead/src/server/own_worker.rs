@@ -17,7 +17,7 @@ use crate::adapters::EngineSource;
 pub(super) struct OwnWorker {
     runner: Runner,
     id: WorkerId,
-    capacity: u32,
+    capacity: Units,
     running: JoinHandle<()>,
 }
 
@@ -38,7 +38,7 @@ impl OwnWorker {
         };
         let worker = Worker::new(options(config), Arc::new(source), runner.clone());
         let running = tokio::spawn(worker.run(stop));
-        Self { runner, id, capacity: config.worker_units, running }
+        Self { runner, id, capacity: options(config).capacity, running }
     }
 
     pub(super) fn runner(&self) -> Runner {
@@ -86,7 +86,7 @@ pub(super) fn describe(worker: Option<&OwnWorker>) -> Arc<dyn Fn() -> Option<Me>
             worker: id.clone(),
             name: "this server".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            capacity: u64::from(*capacity),
+            capacity: *capacity,
             running: runner.snapshot().running,
             draining: false,
         })

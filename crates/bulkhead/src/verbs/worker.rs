@@ -99,7 +99,7 @@ async fn join(
         worker: WorkerId::of_token(token_id, clock.now(), entropy.as_ref())?,
         name: config.worker_name.clone().unwrap_or_else(machine),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        capacity: u64::from(config.worker_units),
+        capacity: own_worker::options(config).capacity,
         bundles: config.data_dir.join("bundles"),
         server: addresses,
         addresses: bulkhead_egress::local_addresses()?,

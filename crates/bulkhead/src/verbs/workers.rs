@@ -16,8 +16,10 @@ pub(crate) fn run(typed: Workers, context: &Context) -> anyhow::Result<u8> {
             if context.json {
                 output::json(&list)?;
             } else {
-                let head =
-                    ["worker", "name", "token", "version", "running", "capacity", "state", "since"];
+                let head = [
+                    "worker", "name", "token", "version", "running", "units", "memory", "state",
+                    "since",
+                ];
                 output::table(&head, &list.iter().map(row).collect::<Vec<_>>())?;
             }
         }
@@ -63,6 +65,7 @@ fn row(worker: &Worker) -> Vec<String> {
         worker.version.clone(),
         worker.running.to_string(),
         worker.capacity.to_string(),
+        format!("{} MiB", worker.memory_mib),
         if worker.draining { "draining" } else { "working" }.to_owned(),
         worker.since.clone(),
     ]

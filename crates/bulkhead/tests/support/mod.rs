@@ -56,9 +56,19 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one and waits until it says where it serves.
     pub(crate) fn start(home: &Home, settings: &[&str]) -> Self {
+        Self::start_in(home, settings, Vec::new())
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn start_in(
+        home: &Home,
+        settings: &[&str],
+        environment: Vec<(&'static str, String)>,
+    ) -> Self {
         let rootfs = bulkhead_testkit::rootfs().unwrap_or_else(|error| panic!("{error}"));
         let mut command = Command::new(BULKHEAD);
         command
+            .envs(environment)
             .args(["--set", "listen=127.0.0.1:0", "--set", "log.format=json"])
             .args(["--set", &format!("data_dir={}", home.data().display())])
             .args(["--set", &format!("runtime_dir={}", rootfs.parent().unwrap().display())]);

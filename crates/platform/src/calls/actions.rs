@@ -1,5 +1,8 @@
 //! Executions that a function starts: actions, whose result it waits for, and syncs.
 
+use std::time::Duration;
+
+use bulkhead_engine::Idempotency;
 use bulkhead_protocol::CallError;
 use bulkhead_types::{
     ConnectionId, ErrorInfo, Execution, ExecutionState, FunctionKey, FunctionKind, FunctionName,
@@ -12,6 +15,9 @@ use super::{Answer, Failure, deadline};
 use crate::error::PlatformError;
 use crate::platform::Platform;
 use crate::run::submit_of;
+
+/// How long a call is remembered that may come again: longer than an attempt lives.
+const CALL_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Syncs that one call may start.
 const SYNCS_MAX: usize = 50;
@@ -52,7 +58,12 @@ impl Platform {
     /// Runs an action as an execution of its own, in a sandbox of its own, and waits for it until the caller's
     /// deadline. It expires if it did not start by then: parents that wait must not be starved by children that
     /// nobody waits for any more.
-    pub(super) async fn action_trigger(&self, lease: &Lease, params: ActionTrigger) -> Answer {
+    pub(super) async fn action_trigger(
+        &self,
+        lease: &Lease,
+        params: ActionTrigger,
+        number: Option<u64>,
+    ) -> Answer {
         let mut permit = self
             .children
             .admit(&lease.lease.execution)
@@ -68,6 +79,11 @@ impl Platform {
         let mut submit = submit_of(&version, Trigger::Execution, params.input);
         submit.connection = connection;
         submit.start_by = Some(deadline(lease));
+        // Carried here again, it waits for the child that it made the first time.
+        submit.idempotency = number.map(|number| Idempotency {
+            key: format!("call.{}.{}.{number}", lease.lease.execution, lease.lease.fence.0),
+            ttl: CALL_TTL,
+        });
         let child = self.submit(submit).await?.execution;
         permit.is(&child);
         let patience = deadline(lease).since(self.now());

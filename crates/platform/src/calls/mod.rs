@@ -74,7 +74,22 @@ impl Platform {
         method: &str,
         params: Value,
     ) -> Result<Value, CallError> {
-        let answer = self.answer(lease, method, params).await.map_err(|failure| failure.0);
+        self.call_once(lease, method, params, None).await
+    }
+
+    /// As [`Self::call`], for one that may be carried here again because its answer was lost: `number` is the same
+    /// then, and another for every other call of the attempt.
+    ///
+    /// # Errors
+    /// As the function shall see it.
+    pub async fn call_once(
+        &self,
+        lease: &Lease,
+        method: &str,
+        params: Value,
+        number: Option<u64>,
+    ) -> Result<Value, CallError> {
+        let answer = self.answer(lease, method, params, number).await.map_err(|failure| failure.0);
         if let Err(error) = &answer
             && error.code == "egress_denied"
         {
@@ -99,7 +114,13 @@ impl Platform {
         }
     }
 
-    async fn answer(&self, lease: &Lease, method: &str, params: Value) -> Answer {
+    async fn answer(
+        &self,
+        lease: &Lease,
+        method: &str,
+        params: Value,
+        number: Option<u64>,
+    ) -> Answer {
         match method {
             "proxy.request" => self.proxy_call(lease, read(params)?).await,
             "connection.get" => self.connection_get(lease, read(params)?).await,
@@ -120,7 +141,7 @@ impl Platform {
             "records.trackDeletesEnd" => self.track_end(lease, read(params)?).await,
             "records.deleteUnseen" => self.delete_unseen(lease, read(params)?).await,
             "records.setMergingStrategy" => self.merging(lease, read(params)?).await,
-            "action.trigger" => self.action_trigger(lease, read(params)?).await,
+            "action.trigger" => self.action_trigger(lease, read(params)?, number).await,
             "sync.trigger" => self.sync_trigger(lease, read(params)?).await,
             "sync.start" => self.sync_start(lease, read(params)?).await,
             "lock.acquire" => self.lock_acquire(lease, read(params)?).await,

@@ -89,7 +89,7 @@ pub(super) async fn whole(
     worker: &WorkerId,
     lease: &LeaseRef,
 ) -> Result<Option<Lease>, ApiError> {
-    match app.inner.engine.held(worker, lease).await? {
+    match app.inner.engine.held_whole(worker, lease).await? {
         Some((execution, attempt)) => Ok(Some(lease_of(app, execution, &attempt).await?)),
         None => Ok(None),
     }

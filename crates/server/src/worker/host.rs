@@ -53,9 +53,9 @@ pub(crate) async fn call(
     Json(call): Json<CallRequest>,
 ) -> Result<axum::Json<CallAnswer>, ApiError> {
     token.speaks_for(&call.worker)?;
-    let CallRequest { worker, lease, method, params } = call;
+    let CallRequest { worker, lease, number, method, params } = call;
     let answer = match held::lease(&app, &worker, &lease).await? {
-        Some(lease) => app.inner.platform.call(&lease, &method, params).await,
+        Some(lease) => app.inner.platform.call_once(&lease, &method, params, Some(number)).await,
         None => Err(CallError {
             code: "lease_lost".to_owned(),
             message: "the lease is somebody else's by now".to_owned(),

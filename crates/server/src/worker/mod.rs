@@ -15,7 +15,7 @@ use bulkhead_api::worker::{
     RecallsRequest, RenewRequest, SettleAnswer, SettleRequest, Settlement, WAIT_MS_MAX,
 };
 use bulkhead_engine::Settled;
-use bulkhead_types::{Outcome, Room, WorkerId};
+use bulkhead_types::{Outcome, WorkerId};
 use futures_util::FutureExt as _;
 use http::request::Parts;
 
@@ -74,10 +74,9 @@ pub(crate) async fn lease(
     let worker = ask.me.worker.clone();
     app.inner.seen.heard(&token.0, ask.me, app.inner.options.clock.now());
     // Given up in the middle, what was on its way is what this worker's next message gets.
-    let mut room = ask.room.unwrap_or_else(|| Room::from(ask.max));
-    let most = ask.max.min(LEASES_MAX);
+    let mut room = ask.room;
     // Each takes a CPU unit at least, so this bounds how many there are.
-    room.free.cpu = room.free.cpu.min(u32::try_from(most).unwrap_or(u32::MAX));
+    room.free.cpu = room.free.cpu.min(u32::try_from(LEASES_MAX).unwrap_or(u32::MAX));
     let taking = app.inner.engine.lease(&worker, room);
     let leases = tokio::select! {
         taken = tokio::time::timeout(waiting(ask.wait_ms), taking) => match taken {

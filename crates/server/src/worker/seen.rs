@@ -76,7 +76,8 @@ pub(crate) fn shown(
         name: me.name.clone(),
         token: token.map(str::to_owned),
         version: me.version.clone(),
-        capacity: me.capacity,
+        capacity: me.capacity.cpu,
+        memory_mib: me.capacity.memory_mib,
         running: me.running,
         draining: me.draining,
         since: wire::time(since),
@@ -87,12 +88,21 @@ pub(crate) fn shown(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use bulkhead_types::Units;
+
     use super::*;
 
     fn me(name: &str, running: u64) -> Me {
         let worker = WorkerId::parse(name).unwrap();
         let name = "n".repeat(500);
-        Me { worker, name, version: "1".to_owned(), capacity: 4, running, draining: false }
+        Me {
+            worker,
+            name,
+            version: "1".to_owned(),
+            capacity: Units { cpu: 4, memory_mib: 64 },
+            running,
+            draining: false,
+        }
     }
 
     #[test]

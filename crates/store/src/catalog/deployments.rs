@@ -6,6 +6,7 @@ use bulkhead_types::{
 };
 
 use crate::db::{Conn, Row, StoreError, from_json, params, to_json};
+use crate::hot::news::News;
 use crate::rows::{id_at, kind_at, time_at};
 
 /// One deployment.
@@ -158,6 +159,7 @@ pub fn live_one(db: &Conn, key: &FunctionKey) -> Result<Option<VersionId>, Store
 /// # Errors
 /// When the database refuses.
 pub fn put_live(tx: &Conn, tenant: &TenantId, row: &LiveRow) -> Result<(), StoreError> {
+    tx.tell(&News::Catalog);
     let sql = "INSERT INTO live (tenant, integration, kind, name, version, since) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                ON CONFLICT (tenant, integration, kind, name) DO UPDATE
                SET version = excluded.version, since = excluded.since WHERE live.version <> excluded.version";
@@ -180,6 +182,7 @@ pub fn put_live(tx: &Conn, tenant: &TenantId, row: &LiveRow) -> Result<(), Store
 /// # Errors
 /// When the database refuses.
 pub fn remove_live(tx: &Conn, key: &FunctionKey) -> Result<(), StoreError> {
+    tx.tell(&News::Catalog);
     let sql = "DELETE FROM live WHERE tenant = ?1 AND integration = ?2 AND kind = ?3 AND name = ?4";
     let columns = params![
         key.tenant.as_str(),

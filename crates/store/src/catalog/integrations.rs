@@ -3,6 +3,7 @@
 use bulkhead_types::{IntegrationId, TenantId, Timestamp};
 
 use crate::db::{Conn, Row, StoreError, params};
+use crate::hot::news::News;
 use crate::rows::{id_at, time_at};
 
 /// One integration.
@@ -38,6 +39,7 @@ pub fn put_integration(
     tenant: &TenantId,
     row: &IntegrationRow,
 ) -> Result<(), StoreError> {
+    tx.tell(&News::Catalog);
     let sql = "INSERT INTO integrations (tenant, id, settings, webhook_secret, created_at)
                VALUES (?1, ?2, ?3, ?4, ?5)
                ON CONFLICT (tenant, id) DO UPDATE SET settings = excluded.settings,
@@ -86,6 +88,7 @@ pub fn remove_integration(
     tenant: &TenantId,
     id: &IntegrationId,
 ) -> Result<bool, StoreError> {
+    tx.tell(&News::Catalog);
     Ok(tx.execute(
         "DELETE FROM integrations WHERE tenant = ?1 AND id = ?2",
         params![tenant.as_str(), id.as_str()],

@@ -3,6 +3,7 @@
 use bulkhead_types::{TenantId, Timestamp};
 
 use crate::db::{Conn, Row, StoreError, params};
+use crate::hot::news::News;
 use crate::rows::{id_at, time_at};
 
 /// One tenant.
@@ -36,6 +37,7 @@ fn tenant_row(row: &Row<'_>) -> Result<TenantRow, StoreError> {
 /// # Errors
 /// When the database refuses.
 pub fn put_tenant(tx: &Conn, row: &TenantRow) -> Result<(), StoreError> {
+    tx.tell(&News::Catalog);
     let sql = "INSERT INTO tenants (id, settings, created_at) VALUES (?1, ?2, ?3)
                ON CONFLICT (id) DO UPDATE SET settings = excluded.settings";
     tx.execute(sql, params![row.id.as_str(), &row.settings, row.created_at.as_millis()])?;
@@ -104,6 +106,7 @@ pub fn key_owner(db: &Conn, digest: &[u8]) -> Result<Option<TenantId>, StoreErro
 /// # Errors
 /// When the database refuses.
 pub fn remove_key(tx: &Conn, tenant: &TenantId, key: &str) -> Result<bool, StoreError> {
+    tx.tell(&News::Catalog);
     Ok(tx
         .execute("DELETE FROM keys WHERE tenant = ?1 AND id = ?2", params![tenant.as_str(), key])?
         > 0)

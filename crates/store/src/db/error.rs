@@ -69,6 +69,9 @@ pub enum StoreError {
     /// The database is being closed.
     #[error("the database is closed")]
     Closed,
+    /// A large input or output, which stands in blob storage, could not be kept or read.
+    #[error("a large input or output could not be kept or read")]
+    Blobs(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A row holds what this version can't read.
     #[error("unreadable row in {table}: {what}")]
     Corrupt {
@@ -101,6 +104,7 @@ impl StoreError {
             | Self::Unreachable(_)
             | Self::CommitUnknown(_)
             | Self::NotCommitted(_)
+            | Self::Blobs(_)
             | Self::Closed => Retry::Policy,
             _ => Retry::Never,
         }

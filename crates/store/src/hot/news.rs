@@ -21,6 +21,8 @@ pub enum News {
     Schedules,
     /// An execution is final.
     Ended(ExecutionId),
+    /// What tenants deploy and set up has changed.
+    Catalog,
     /// A worker must stop an execution because somebody cancelled it.
     Cancelled(WorkerId, LeaseRef),
     /// A worker must stop an execution because its lease is lost.
@@ -38,6 +40,7 @@ impl News {
             Self::Runnable => "runnable".to_owned(),
             Self::Sooner => "sooner".to_owned(),
             Self::Schedules => "schedules".to_owned(),
+            Self::Catalog => "catalog".to_owned(),
             Self::Ended(id) => format!("ended {id}"),
             Self::Cancelled(worker, lease) => recall("cancelled", worker, lease),
             Self::Lost(worker, lease) => recall("lost", worker, lease),
@@ -58,6 +61,7 @@ impl News {
             "runnable" => Some(Self::Runnable),
             "sooner" => Some(Self::Sooner),
             "schedules" => Some(Self::Schedules),
+            "catalog" => Some(Self::Catalog),
             "cancelled" => recall(Self::Cancelled),
             "lost" => recall(Self::Lost),
             "ended" => words.next().and_then(|id| ExecutionId::parse(id).ok()).map(Self::Ended),
@@ -115,6 +119,7 @@ mod tests {
             News::Runnable,
             News::Sooner,
             News::Schedules,
+            News::Catalog,
             News::Ended(id),
             News::Cancelled(worker.clone(), lease.clone()),
             News::Lost(worker, lease),
