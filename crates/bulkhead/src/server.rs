@@ -11,7 +11,7 @@ use bulkhead_blobs::{Place, Store as Blobs};
 use bulkhead_config::{AdminKey, Config, Synchronous, load_or_create_admin_key};
 use bulkhead_egress::{Gateway, GatewayLimits, Rule, SystemResolver};
 use bulkhead_engine::{Engine, EngineOptions};
-use bulkhead_platform::{Platform, PlatformConfig};
+use bulkhead_platform::{Platform, PlatformConfig, SecretKey};
 use bulkhead_server::{App, AppOptions};
 use bulkhead_store::hot::sqlite::SqliteStore;
 use bulkhead_store::{Db, DbOptions, Durability};
@@ -155,9 +155,26 @@ fn platform_config(
         egress: egress_rules(config)?,
         listeners: vec![listener],
         addresses: bulkhead_egress::local_addresses()?,
+        secret_key: secret_key(config)?,
         blobs,
         public_url: url.to_owned(),
     })
+}
+
+fn secret_key(config: &Config) -> anyhow::Result<Option<SecretKey>> {
+    let Some(said) = &config.secret_key else {
+        if config.database_url.is_some() {
+            tracing::warn!(
+                "credentials are sealed with this machine's key: other servers over the same database can't open \
+                 them; give all of them the same `secret_key`"
+            );
+        }
+        return Ok(None);
+    };
+    let mut key = [0; 32];
+    hex::decode_to_slice(said.reveal(), &mut key)
+        .map_err(|_| anyhow::anyhow!("`secret_key` must have 64 hexadecimal digits"))?;
+    Ok(Some(SecretKey(key)))
 }
 
 /// Where contents are kept by their hash.

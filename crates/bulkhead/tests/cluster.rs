@@ -201,3 +201,55 @@ async fn a_cancel_reaches_a_worker_elsewhere() {
     worker.stop();
     server.stop();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_on_one_database_are_one() {
+    let (home, twin, one) = (Home::new(), Home::new(), Home::new());
+    let (database, s3) = (bulkhead_testkit::postgres(), bulkhead_testkit::s3());
+    let (url, blobs, key) = (
+        format!("database_url={}", database.url()),
+        format!("blobs=s3://{}", bulkhead_testkit::s3::BUCKET),
+        format!("secret_key={}", "0f".repeat(32)),
+    );
+    let settings = [NO_WORKER, &url, &blobs, &key];
+    let server = Server::start_in(&home, &settings, s3.environment());
+    let other = Server::start_in(&twin, &settings, s3.environment());
+    let (here, secret) = server.tenant_and_key("t", "tests/functions").await;
+    let there = other.with_key(&secret);
+    let worker = Worker::join(&one, &other.url, &other.worker_token().await, &[]);
+
+    // Asked here, run by a worker of the other: the caller hears of the end.
+    let large = json!({"text": "x".repeat(100 << 10)});
+    for _ in 0..3 {
+        assert_eq!(action(&here, "slow", "echo", large.clone()).await.unwrap(), large);
+    }
+    // Cancelled here, run there: long before the next renewal, which would tell it as well.
+    let id = submit(&here, "misbehaving", "cancel-me", json!({"listen": false})).await;
+    until("it runs", || async { state(&there, &id).await == "running" }).await;
+    here.send(Request::new(Op::CancelExecution, &[&id])).await.unwrap();
+    until("it is cancelled", || async { state(&there, &id).await == "cancelled" }).await;
+
+    // What both know of what is live follows a deployment at either.
+    let functions = |client: Client| async move {
+        let list: Value = client.call(Request::new(Op::ListFunctions, &[])).await.unwrap();
+        list["functions"].as_array().unwrap().len()
+    };
+    assert!(functions(there.clone()).await > 10);
+    let deploy = json!({"functions": [], "allow_destructive": true});
+    assert_eq!(
+        action(&there, "slow", "echo", json!(1)).await,
+        Ok(json!(1)),
+        "known there from now on"
+    );
+    here.send(Request::new(Op::Deploy, &[]).json(&deploy)).await.unwrap();
+    until("it is known there, too", || async {
+        action(&there, "slow", "echo", json!(1)).await == Err("function_not_found".to_owned())
+    })
+    .await;
+
+    // A server that goes takes nothing with it.
+    worker.stop();
+    other.stop();
+    assert_eq!(functions(here).await, 0);
+    server.stop();
+}

@@ -32,6 +32,8 @@ pub struct Config {
     pub user: User,
     /// CPU units for attempts to take.
     pub worker_units: u32,
+    /// What credentials are sealed with, in hex; `None` is a key file in the data directory.
+    pub secret_key: Option<Secret>,
     /// Where bundles and large payloads are shared by several servers, `s3://…`; `None` is in the data directory.
     pub blobs: Option<String>,
     /// Whether a server runs executions itself.
@@ -245,6 +247,7 @@ impl Config {
                 "" => around.cores.max(1) * CPU_UNITS_PER_CORE,
                 _ => read.small("worker.units", 1, 100_000)?,
             },
+            secret_key: read.secret("secret_key", 64)?,
             blobs: Some(read.text("blobs").0).filter(|place| !place.is_empty()),
             worker_own: read.get("worker.own", yes_or_no)?,
             worker_name: Some(read.text("worker.name").0).filter(|name| !name.is_empty()),

@@ -71,6 +71,12 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "memory for attempts to take; else three quarters of the machine's",
     ),
+    Setting {
+        key: "secret_key",
+        shape: Shape::Secret,
+        default: "",
+        what: "64 hexadecimal digits that credentials are sealed with, the same for all servers over one database; else DATA_DIR/secret.key",
+    },
     one(
         "blobs",
         "",

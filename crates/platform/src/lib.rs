@@ -43,4 +43,5 @@ pub use model::{
 };
 pub use platform::{Platform, PlatformConfig, Prepared};
 pub use proxy::{ProxyRequest, RetryHeader};
+pub use seal::SecretKey;
 pub use worker_tokens::worker_token_id;

@@ -14,7 +14,7 @@ use crate::caches::Caches;
 use crate::children::Children;
 use crate::error::PlatformError;
 use crate::follow::Followers;
-use crate::seal::Sealer;
+use crate::seal::{Sealer, SecretKey};
 
 /// What the binary decides.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +27,8 @@ pub struct PlatformConfig {
     pub listeners: Vec<std::net::SocketAddr>,
     /// This machine's addresses ([`bulkhead_egress::local_addresses`]).
     pub addresses: Vec<std::net::IpAddr>,
+    /// What secrets are sealed with; `None` is a key file in the data directory, made at the first start.
+    pub secret_key: Option<SecretKey>,
     /// Where bundles and source maps are besides this machine's disk, when other machines share them.
     pub blobs: Option<bulkhead_blobs::Store>,
     /// Where callers reach the server, such as `https://bulkhead.example.com`; for webhook URLs.
@@ -73,7 +75,10 @@ impl Platform {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Arc<Self>, PlatformError> {
-        let sealer = Sealer::open(&config.data.join("secret.key"), entropy.as_ref())?;
+        let sealer = match &config.secret_key {
+            Some(key) => Sealer::new(key)?,
+            None => Sealer::open(&config.data.join("secret.key"), entropy.as_ref())?,
+        };
         let blobs = Blobs::open(&config.data, config.blobs.clone(), Arc::clone(&entropy))?;
         let platform = Self {
             config,

@@ -15,12 +15,28 @@ const KEY_BYTES: usize = 32;
 /// Format of a sealed value: this byte, the nonce, then the ciphertext with its tag.
 const FORMAT: u8 = 1;
 
+/// What secrets are sealed with, given by the operator: servers that share a database share it.
+#[derive(Clone)]
+pub struct SecretKey(pub [u8; KEY_BYTES]);
+
+impl std::fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
 /// Seals and opens.
 pub(crate) struct Sealer {
     key: LessSafeKey,
 }
 
 impl Sealer {
+    /// Under a key that was given.
+    pub(crate) fn new(key: &SecretKey) -> Result<Self, PlatformError> {
+        let key = UnboundKey::new(&AES_256_GCM, &key.0).map_err(|_| PlatformError::Unsealable)?;
+        Ok(Self { key: LessSafeKey::new(key) })
+    }
+
     /// Reads the key file, or makes it with mode 0600 when there is none.
     pub(crate) fn open(path: &Path, entropy: &dyn Entropy) -> Result<Self, PlatformError> {
         let failed = |source| PlatformError::Io { path: path.to_owned(), source };

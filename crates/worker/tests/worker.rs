@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bulkhead_protocol::SandboxGone;
-use bulkhead_types::{Lease, LeaseRef, Outcome, Room};
+use bulkhead_protocol::{SandboxGone, SandboxResult, SignalKind};
+use bulkhead_types::{FunctionKind, Lease, LeaseRef, Outcome, Room};
 use bulkhead_wall::fake::FakeWall;
 use bulkhead_worker::{
     Recall, RecallReason, Settled, SourceError, WorkSource, Worker, WorkerConfig,
@@ -24,6 +24,8 @@ struct TestSource {
     settled: Mutex<Vec<(LeaseRef, Settled)>>,
     renewals: AtomicUsize,
     refuse_renewals: bool,
+    /// A source that is cut off without a word: nobody answers, nobody refuses.
+    lose_renewals: bool,
     settle_failures: AtomicUsize,
     recalls: tokio::sync::Mutex<mpsc::Receiver<Recall>>,
     recall: mpsc::Sender<Recall>,
@@ -38,6 +40,7 @@ impl TestSource {
             settled: Mutex::default(),
             renewals: AtomicUsize::new(0),
             refuse_renewals: false,
+            lose_renewals: false,
             settle_failures: AtomicUsize::new(0),
             recalls: tokio::sync::Mutex::new(recalls),
             recall,
@@ -70,6 +73,9 @@ impl WorkSource for TestSource {
 
     async fn renew(&self, _: &[LeaseRef]) -> Result<Vec<Recall>, SourceError> {
         self.renewals.fetch_add(1, Ordering::SeqCst);
+        if self.lose_renewals {
+            std::future::pending::<()>().await;
+        }
         if self.refuse_renewals { Err(SourceError("down".to_owned())) } else { Ok(Vec::new()) }
     }
 
@@ -97,7 +103,18 @@ async fn work<Fut: Future<Output = ()>>(
     wall: &Arc<FakeWall>,
     script: Fut,
 ) {
-    let runner = runner(wall.clone(), &TestHost::echo());
+    work_for(config, source, wall, &TestHost::echo(), script).await;
+}
+
+/// The same with a host of one's own.
+async fn work_for<Fut: Future<Output = ()>>(
+    config: WorkerConfig,
+    source: &Arc<TestSource>,
+    wall: &Arc<FakeWall>,
+    host: &Arc<TestHost>,
+    script: Fut,
+) {
+    let runner = runner(wall.clone(), host);
     let worker = Worker::new(config, Arc::clone(source) as Arc<dyn WorkSource>, runner);
     let (stop, stopped) = oneshot::channel::<()>();
     let script = async move {
@@ -172,6 +189,68 @@ async fn a_lease_that_cannot_be_renewed_stops_its_attempt_and_is_not_settled() {
     let killed = eventually("killed", || wall.counts().killed > 0);
     work(WorkerConfig::default(), &source, &wall, killed).await;
     assert_eq!(source.settled(), 0);
+}
+
+#[tokio::test]
+async fn a_renewal_that_hangs_does_not_keep_an_attempt_alive() {
+    let wall = endless();
+    let mut one = lease(1, limits(60_000), Value::Null);
+    one.expires_at = one.leased_at.after(Duration::from_millis(300));
+    let source = TestSource { lose_renewals: true, ..TestSource::with(vec![one]) };
+    let source = Arc::new(source);
+    let killed = eventually("killed", || wall.counts().killed > 0);
+    work(WorkerConfig::default(), &source, &wall, killed).await;
+    assert_eq!(source.settled(), 0);
+}
+
+#[tokio::test]
+async fn an_outcome_that_cannot_be_handed_in_is_given_up_with_its_lease() {
+    let wall = FakeWall::handler(|start, _| async move { Ok(start.input) });
+    let mut one = lease(1, limits(60_000), Value::Null);
+    one.expires_at = one.leased_at.after(Duration::from_millis(400));
+    let source = TestSource { refuse_renewals: true, ..TestSource::with(vec![one]) };
+    source.settle_failures.store(usize::MAX, Ordering::SeqCst);
+    let source = Arc::new(source);
+    // A second attempt fits in only when the first has let go of all that there is.
+    let two = lease(2, limits(60_000), json!(2));
+    let config = WorkerConfig { capacity: Room::from(1).total, ..WorkerConfig::default() };
+    let script = async {
+        eventually("the first ran", || wall.counts().started == 1).await;
+        source.leases.lock().unwrap().push_back(two);
+        source.more.notify_one();
+        eventually("the second runs", || wall.counts().started == 2).await;
+        source.settle_failures.store(0, Ordering::SeqCst);
+        eventually("it is settled", || source.settled() == 1).await;
+    };
+    work(config, &source, &wall, script).await;
+    assert_eq!(source.settled.lock().unwrap()[0].1.outcome, Outcome::Completed(json!(2)));
+}
+
+#[tokio::test]
+async fn a_shutdown_asks_syncs_to_come_to_an_end_and_lets_actions_be() {
+    let wall = FakeWall::new(|mut sandbox| async move {
+        let Some(start) = sandbox.start().await else { return SandboxGone::Killed };
+        sandbox.started().await;
+        if start.kind == "sync" {
+            let told = sandbox.signal().await;
+            assert_eq!(told, Some(SignalKind::Deadline));
+            let saved = sandbox.call("checkpoint.save", Value::Null).await;
+            assert_eq!(saved.unwrap()["stop"], true, "the next checkpoint is the last");
+            sandbox.result(&SandboxResult::Interrupted).await;
+        } else {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            sandbox.complete(start.input).await;
+        }
+        SandboxGone::Exited { status: 0 }
+    });
+    let (action, mut sync) =
+        (lease(1, limits(60_000), Value::Null), lease(2, limits(60_000), Value::Null));
+    sync.function.kind = FunctionKind::Sync;
+    let source = Arc::new(TestSource::with(vec![action, sync]));
+    let host = TestHost::answering(|_, _| async { Ok(json!({"version": 1, "stop": false})) });
+    let script = eventually("both run", || wall.counts().started == 2);
+    work_for(WorkerConfig::default(), &source, &wall, &host, script).await;
+    assert_eq!(source.outcomes(), ["interrupted", "completed"]);
 }
 
 #[tokio::test]

@@ -69,6 +69,7 @@ impl Harness {
             listeners: Vec::new(),
             addresses: Vec::new(),
             blobs: None,
+            secret_key: None,
             public_url: url.clone(),
         };
         let resolver = Arc::new(SystemResolver::new().unwrap());
