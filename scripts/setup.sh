@@ -31,6 +31,21 @@ if [ ${#packages[@]} -gt 0 ]; then
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
 fi
 
+# PostgreSQL, whose programs the tests start a private cluster with ------------------------------------------------
+# Not where DATABASE_URL says which one to use.
+if [ -z "${DATABASE_URL:-}" ] && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
+    command -v apt-get >/dev/null ||
+        die "missing: PostgreSQL 15 or later. Install it, or set DATABASE_URL to one in which tests may create databases"
+    say "installing Debian package: postgresql"
+    # The package would start a server of its own, which nobody here asked for.
+    quiet=/etc/postgresql-common/createcluster.d/bulkhead-no-main-cluster.conf
+    as_root mkdir -p "$(dirname $quiet)"
+    echo 'create_main_cluster = false' | as_root tee $quiet >/dev/null
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql
+    as_root rm -f $quiet
+fi
+
 # Packages from the npm registry, with the pinned Node.js among them ----------------------------------------------
 # Stamped by content: the lockfile has the integrity of every package.
 install_npm() {

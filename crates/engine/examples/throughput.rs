@@ -2,7 +2,7 @@
 //! costs with few and with many queued. A figure to look at while working on the store; `bulkhead bench` measures
 //! what is promised.
 //!
-//! `cargo run --release -p bulkhead-engine --example throughput -- DIRECTORY [EXECUTIONS] [QUEUED]`
+//! `cargo run --release -p bulkhead-engine --example throughput -- DIRECTORY|postgres://… [EXECUTIONS] [QUEUED]`
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for its authors")]
 #![allow(clippy::disallowed_methods, reason = "it measures")]
 
@@ -23,8 +23,13 @@ const TENANTS: usize = 50;
 const SUBMITTERS: usize = 64;
 const SETTLERS: usize = 8;
 
-fn engine(path: &Path, durability: Durability) -> Engine {
-    let db = Db::open_with(path, DbOptions { durability, ..DbOptions::default() }).unwrap();
+async fn engine(dir: &str, name: &str, durability: Durability) -> Engine {
+    let options = DbOptions { durability, ..DbOptions::default() };
+    let db = if dir.starts_with("postgres") {
+        Db::connect(dir, options).await.unwrap()
+    } else {
+        Db::open_with(&Path::new(dir).join(name), options).unwrap()
+    };
     let store = Arc::new(SqliteStore::new(db));
     Engine::new(store, Arc::new(SystemClock), Arc::new(SystemEntropy), EngineOptions::default())
 }
@@ -108,13 +113,13 @@ async fn main() {
     let mut number = |otherwise| args.next().map_or(otherwise, |text| text.parse().unwrap());
     let (count, queued): (usize, usize) = (number(20_000), number(100_000));
     for durability in [Durability::Normal, Durability::Full] {
-        let engine = engine(&Path::new(&dir).join(format!("{durability:?}.db")), durability);
+        let engine = engine(&dir, &format!("{durability:?}.db"), durability).await;
         let start = Instant::now();
         tokio::join!(submit_all(&engine, count), settle_all(&engine, count));
         let rate = count as f64 / start.elapsed().as_secs_f64();
         println!("{durability:?}: {count} executions at {rate:.0}/s");
     }
-    let engine = engine(&Path::new(&dir).join("queued.db"), Durability::Normal);
+    let engine = engine(&dir, "queued.db", Durability::Normal).await;
     submit_all(&engine, 1_000).await;
     println!("one lease, about 1000 queued: p50 {:.0} us", lease_cost_us(&engine).await);
     let start = Instant::now();

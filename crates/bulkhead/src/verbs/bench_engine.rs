@@ -21,7 +21,7 @@ use crate::cli::Bench;
 use crate::context::Context;
 use crate::measure::{Series, Target};
 use crate::output;
-use crate::verbs::bench_load::{action, keyed_action, on_sqlite, submit_all, tenant, work, worker};
+use crate::verbs::bench_load::{action, keyed_action, on_postgres, on_sqlite, submit_all, tenant, work, worker};
 
 /// Executions of one round.
 const EXECUTIONS: usize = 60_000;
@@ -46,8 +46,11 @@ const LEASES: usize = 1_000;
 /// Schedules for what they cost while none is due.
 const SCHEDULES: usize = 100_000;
 
-pub(crate) fn run(typed: &Bench, _: &Context) -> anyhow::Result<(Vec<Series>, Vec<Target>)> {
+pub(crate) fn run(typed: &Bench, context: &Context) -> anyhow::Result<(Vec<Series>, Vec<Target>)> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Some(url) = &context.config.database_url {
+        return runtime.block_on(postgres(url.reveal(), typed.n.unwrap_or(EXECUTIONS)));
+    }
     let directory = tempfile::Builder::new().prefix("bulkhead-").tempdir()?;
     let queued = [QUEUED[0], typed.n.unwrap_or(QUEUED[1])];
     runtime.block_on(async {
@@ -81,6 +84,20 @@ pub(crate) fn run(typed: &Bench, _: &Context) -> anyhow::Result<(Vec<Series>, Ve
         results.extend(schedules(directory.path()).await?);
         Ok((results, targets))
     })
+}
+
+/// T11, in the database that `database_url` names, which is to be empty. What it is held against runs in the same run:
+/// bench/queues/run.sh.
+async fn postgres(url: &str, count: usize) -> anyhow::Result<(Vec<Series>, Vec<Target>)> {
+    let engine = on_postgres(url).await?;
+    output::say(&format!("{count} executions of {TENANTS} tenants, PostgreSQL"));
+    through(&engine, WARM_UP, 0).await?;
+    let began = Instant::now();
+    through(&engine, count, WARM_UP).await?;
+    let rate = per_second(count, began.elapsed());
+    let what = "executions a second, PostgreSQL";
+    let target = Target::at_least("T11", what, rate, 3_000.0, "/s");
+    Ok((vec![Series::single("engine/PostgreSQL", "/s", rate)], vec![target]))
 }
 
 fn tenants() -> anyhow::Result<Arc<Vec<TenantId>>> {

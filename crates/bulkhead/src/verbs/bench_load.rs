@@ -31,6 +31,12 @@ pub(crate) fn on_sqlite(directory: &Path, durability: Durability) -> anyhow::Res
     Ok(over(Arc::new(SqliteStore::new(db))))
 }
 
+/// An engine over the PostgreSQL database at `url`.
+pub(crate) async fn on_postgres(url: &str) -> anyhow::Result<Engine> {
+    let db = Db::connect(url, DbOptions::default()).await.context("can't use the database")?;
+    Ok(over(Arc::new(SqliteStore::new(db))))
+}
+
 /// An engine over any store.
 pub(crate) fn over(store: Arc<dyn bulkhead_store::hot::Store>) -> Engine {
     let options = EngineOptions { lease_wait: LEASE_WAIT, ..EngineOptions::default() };

@@ -6,10 +6,14 @@
 use std::ops::ControlFlow;
 
 use rusqlite::Connection as Sqlite;
+use tokio_postgres::types::ToSql;
 
 use super::postgres::Session;
 use super::{Column, Params, StoreError, Value};
+use crate::hot::group::{GroupRows, Need};
 use crate::hot::news::News;
+use crate::hot::rows::Rows;
+use crate::hot::sqlite::SqliteRows;
 
 /// Which database it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,25 @@ pub struct Row<'a> {
 enum RowInner<'a> {
     Sqlite(&'a rusqlite::Row<'a>),
     Postgres(&'a tokio_postgres::Row),
+}
+
+impl<'a> Row<'a> {
+    /// One that PostgreSQL found.
+    pub(crate) const fn of_postgres(row: &'a tokio_postgres::Row) -> Self {
+        Self { inner: RowInner::Postgres(row) }
+    }
+}
+
+/// A statement of PostgreSQL's, sent together with others. Its values may be arrays.
+pub(crate) struct Ask<'a> {
+    sql: &'a str,
+    values: Vec<&'a (dyn ToSql + Sync)>,
+}
+
+impl<'a> Ask<'a> {
+    pub(crate) const fn new(sql: &'a str, values: Vec<&'a (dyn ToSql + Sync)>) -> Self {
+        Self { sql, values }
+    }
 }
 
 impl Row<'_> {
@@ -188,6 +211,52 @@ impl Conn {
     pub(crate) fn tell(&self, news: &News) {
         if let Inner::Postgres(session) = &self.inner {
             session.tell(news.to_line());
+        }
+    }
+
+    /// Sends several statements together and waits for all answers. PostgreSQL runs them one after the other.
+    pub(crate) fn ask_all(
+        &self,
+        asks: &[Ask<'_>],
+    ) -> Result<Vec<Vec<tokio_postgres::Row>>, StoreError> {
+        match &self.inner {
+            Inner::Sqlite(_) => {
+                Err(StoreError::NotCommitted("SQLite takes one at a time".to_owned()))
+            }
+            Inner::Postgres(session) => {
+                session.query_all(asks.iter().map(|ask| (ask.sql, ask.values.as_slice())))
+            }
+        }
+    }
+
+    /// Something was changed on the desk that is to be put away.
+    pub(crate) fn note_change(&self) {
+        if let Inner::Postgres(session) = &self.inner {
+            session.note_change();
+        }
+    }
+
+    /// Fetches what the steps of a group will look at.
+    pub(super) fn load_desk(&self, needs: &[Need]) -> Result<(), StoreError> {
+        match &self.inner {
+            Inner::Sqlite(_) => Ok(()),
+            Inner::Postgres(session) => session.desk().load(self, needs),
+        }
+    }
+
+    /// Puts away what the steps of a group changed.
+    pub(super) fn flush_desk(&self) -> Result<(), StoreError> {
+        match &self.inner {
+            Inner::Sqlite(_) => Ok(()),
+            Inner::Postgres(session) => session.desk().flush(self),
+        }
+    }
+
+    /// Runs a step of the hot path over rows: on PostgreSQL, over the group's desk.
+    pub(crate) fn step<T>(&self, step: impl FnOnce(&mut dyn Rows) -> T) -> T {
+        match &self.inner {
+            Inner::Sqlite(_) => step(&mut SqliteRows::new(self)),
+            Inner::Postgres(session) => step(&mut GroupRows::new(&mut session.desk(), self)),
         }
     }
 

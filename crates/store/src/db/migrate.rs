@@ -20,7 +20,10 @@ const fn both(sql: &'static str) -> Migration {
 
 /// Every migration, oldest first. Numbers are positions from 1. Add at the end, never change one that was released.
 const MIGRATIONS: &[Migration] = &[
-    both(include_str!("../../migrations/0001_executions.sql")),
+    Migration {
+        sql: include_str!("../../migrations/0001_executions.sql"),
+        postgres: include_str!("../../migrations/postgres/0001_executions.sql"),
+    },
     both(include_str!("../../migrations/0002_catalog.sql")),
     both(include_str!("../../migrations/0003_records.sql")),
     both(include_str!("../../migrations/0004_sync_settings.sql")),

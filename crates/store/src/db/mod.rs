@@ -33,6 +33,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+pub(crate) use conn::Ask;
 pub use conn::{Conn, Dialect, Row};
 pub use error::StoreError;
 pub(crate) use error::{from_json, to_json};
@@ -40,6 +41,7 @@ pub use open::{DbOptions, Durability};
 pub use value::{Column, Params, Value};
 pub(crate) use value::{named_params, params};
 
+use crate::hot::group::Need;
 use crate::hot::news::News;
 use postgres::{Access, Address, Listener, Pool, Session};
 use reader::Readers;
@@ -128,6 +130,7 @@ impl Db {
         drop(first);
         Writer::start(Box::new(move || {
             let session = Session::connect(&address)?;
+            session.make_hot()?;
             own.store(session.backend(), Ordering::SeqCst);
             Ok(Conn::postgres(session))
         }))
@@ -168,7 +171,9 @@ impl Db {
         E: From<StoreError> + Send + 'static,
     {
         match &self.inner.others {
-            Others::Sqlite { .. } => self.inner.writer.write(Undo::Savepoint, work).await,
+            Others::Sqlite { .. } => {
+                self.inner.writer.write(Undo::Savepoint, Need::Unknown, work).await
+            }
             Others::Postgres(pools) => pools.writers.run(work).await,
         }
     }
@@ -179,13 +184,13 @@ impl Db {
     ///
     /// # Errors
     /// As [`Self::write`].
-    pub(crate) async fn write_whole<T, E, F>(&self, work: F) -> Result<T, E>
+    pub(crate) async fn write_whole<T, E, F>(&self, need: Need, work: F) -> Result<T, E>
     where
         F: FnOnce(&Conn) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.inner.writer.write(Undo::Group, work).await
+        self.inner.writer.write(Undo::Group, need, work).await
     }
 
     /// Runs `work` on a reader, which never waits for a writer. Each statement has a view of what is committed.

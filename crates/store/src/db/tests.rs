@@ -141,12 +141,12 @@ async fn without_a_savepoint_a_failure_halfway_takes_back_its_whole_group() {
         holding.write(hold).await
     });
     begins.await.unwrap();
-    let halfway = db.write_whole(|tx| {
+    let halfway = db.write_whole(Need::Unknown, |tx| {
         tx.execute("INSERT INTO t VALUES (100)", params![])?;
         tx.execute("INSERT INTO t VALUES (100)", params![])?;
         Ok::<_, StoreError>(())
     });
-    let refused = db.write_whole(|_| Err::<(), _>(StoreError::Closed));
+    let refused = db.write_whole(Need::Unknown, |_| Err::<(), _>(StoreError::Closed));
     let release = async { go.send(()).unwrap() };
     let (held, before, refused, failed, after, ()) =
         tokio::join!(holder, insert(&db, 1), refused, halfway, insert(&db, 2), release);

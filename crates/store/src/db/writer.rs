@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::conn::Conn;
 use super::{StoreError, params};
+use crate::hot::group::Need;
 
 /// Writes that wait for the writer; more wait at the door, in order.
 const QUEUE_LENGTH: usize = 4_096;
@@ -17,7 +18,7 @@ const QUEUE_LENGTH: usize = 4_096;
 const GROUP_SIZE_MAX: usize = 256;
 
 /// How long a group waits for a database that can't be reached, before its callers hear of it.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The first pause between two tries to reach it; each is twice the one before.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -33,6 +34,7 @@ type Run = dyn FnOnce(Result<&Conn, StoreError>) -> Ran + Send;
 
 struct Job {
     undo: Undo,
+    need: Need,
     run: Box<Run>,
 }
 
@@ -71,7 +73,7 @@ impl Writer {
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
-    pub(super) async fn write<T, E, F>(&self, undo: Undo, work: F) -> Result<T, E>
+    pub(super) async fn write<T, E, F>(&self, undo: Undo, need: Need, work: F) -> Result<T, E>
     where
         F: FnOnce(&Conn) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
@@ -95,7 +97,7 @@ impl Writer {
             Ran { keep, finish }
         });
         let Some(jobs) = &self.jobs else { return Err(StoreError::Closed.into()) };
-        if jobs.send(Job { undo, run }).await.is_err() {
+        if jobs.send(Job { undo, need, run }).await.is_err() {
             return Err(StoreError::Closed.into());
         }
         // Without an answer the job was dropped: it panicked, or the writer ended before its turn.
@@ -128,7 +130,8 @@ fn run(mut conn: Conn, mut open: Box<Open>, mut queue: mpsc::Receiver<Job>) {
             let Ok(job) = queue.try_recv() else { break };
             group.push_back(job);
         }
-        let begun = begin(&mut conn, open.as_mut());
+        let needs: Vec<_> = group.iter_mut().map(|job| std::mem::take(&mut job.need)).collect();
+        let begun = begin(&mut conn, open.as_mut()).and_then(|()| conn.load_desk(&needs));
         commit_group(&conn, begun, &mut group);
     }
 }
@@ -162,21 +165,29 @@ fn begin(conn: &mut Conn, open: &mut Open) -> Result<(), StoreError> {
 fn commit_group(conn: &Conn, begun: Result<(), StoreError>, group: &mut VecDeque<Job>) {
     if let Err(error) = begun {
         tracing::error!(%error, "cannot begin a write transaction");
+        give_up(conn);
         for job in group.drain(..) {
             ((job.run)(Err(error.again())).finish)(Ok(()));
         }
         return;
     }
     let mut finishes = Vec::with_capacity(group.len());
-    let done = run_group(conn, group, &mut finishes).and_then(|()| conn.commit());
+    let done = run_group(conn, group, &mut finishes)
+        .and_then(|()| conn.flush_desk())
+        .and_then(|()| conn.commit());
     if let Err(error) = &done {
         tracing::error!(%error, "a group of {} writes was not committed", finishes.len());
-        if let Err(error) = conn.rollback() {
-            tracing::warn!(%error, "a transaction could not be rolled back; its connection is given up");
-        }
+        give_up(conn);
     }
     for finish in finishes {
         finish(done.as_ref().map_err(StoreError::again).copied());
+    }
+}
+
+/// Takes back what the transaction wrote, if there is one.
+fn give_up(conn: &Conn) {
+    if let Err(error) = conn.rollback() {
+        tracing::warn!(%error, "a transaction could not be rolled back");
     }
 }
 
@@ -185,7 +196,7 @@ fn run_group(
     group: &mut VecDeque<Job>,
     finishes: &mut Vec<Finish>,
 ) -> Result<(), StoreError> {
-    while let Some(Job { undo, run }) = group.pop_front() {
+    while let Some(Job { undo, run, .. }) = group.pop_front() {
         if undo == Undo::Savepoint {
             conn.execute("SAVEPOINT one", params![])?;
         }

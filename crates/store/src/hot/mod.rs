@@ -11,10 +11,11 @@
 //! concurrent calls in the same way, into one statement over arrays (`FOR UPDATE SKIP LOCKED` in dispatch).
 
 mod flow;
+pub(crate) mod group;
 pub mod mem;
 pub mod model;
 pub mod news;
-mod rows;
+pub(crate) mod rows;
 pub mod sqlite;
 
 use std::time::Duration;

@@ -184,6 +184,14 @@ pub struct Dispatch {
     pub lease: Duration,
 }
 
+impl Dispatch {
+    /// The most leases that it can come to.
+    pub(crate) fn leases_max(&self) -> usize {
+        let free = usize::try_from(self.room.free.cpu).unwrap_or(usize::MAX);
+        free.min(LEASES_AT_ONCE_MAX)
+    }
+}
+
 /// What a worker got.
 #[derive(Debug, Clone, Default)]
 pub struct Dispatched {

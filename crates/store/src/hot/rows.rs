@@ -11,6 +11,7 @@ use bulkhead_types::{
 use serde_json::Value;
 
 use super::model::{Schedule, ScheduleKey};
+use super::news::News;
 use crate::db::StoreError;
 
 /// An execution's row. Input and output are here only when they are short.
@@ -213,6 +214,9 @@ pub(crate) trait Rows {
     /// Keeps how an attempt ended, under its execution and number.
     fn end_attempt(&mut self, attempt: &AttemptRow) -> Result<()>;
     fn append_event(&mut self, id: &ExecutionId, event: &TimelineEvent) -> Result<()>;
+
+    /// Tells the other servers on the same database, once the step is kept; nobody where there can be none.
+    fn tell(&mut self, _news: News) {}
 
     fn schedule(&mut self, key: &ScheduleKey) -> Result<Option<Schedule>>;
     fn put_schedule(&mut self, schedule: &Schedule) -> Result<()>;

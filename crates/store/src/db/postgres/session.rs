@@ -4,15 +4,18 @@
 //! writes (`hot/flow`). So each session has a runtime of its own that turns only while somebody waits for an answer.
 //! A session lives on threads that may block, never on those of the server's runtime.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use tokio::runtime::Runtime;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row, Statement};
 
 use super::super::{Params, StoreError, Value};
+use crate::hot::group::Desk;
 
 /// Statements kept prepared in each session. Ours are about two hundred.
 const STATEMENTS_KEPT: usize = 512;
@@ -25,6 +28,11 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 const SETTINGS: &str = "SET application_name = 'bulkhead'; SET statement_timeout = '60s'; SET lock_timeout = '20s'; \
                         SET idle_in_transaction_session_timeout = '30s'; SET default_transaction_isolation = \
                         'read committed'; SET client_min_messages = warning; SET jit = off";
+
+/// What the hot path's session is told besides. Its statements look rows up by index, over arrays and tables whose
+/// sizes change by the minute: a plan that reads a whole table because it was small a moment ago is never the one.
+const HOT_SETTINGS: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
+                            SET plan_cache_mode = force_generic_plan";
 
 /// Where the database is, read from its URL.
 #[derive(Clone)]
@@ -72,6 +80,8 @@ pub(crate) struct Session {
     in_transaction: Cell<bool>,
     /// Statements sent that may have changed something.
     changes: Cell<u64>,
+    /// What a group of the hot path has fetched and changed.
+    desk: RefCell<Desk>,
     /// What the transaction brings about, as lines.
     news: RefCell<BTreeSet<String>>,
 }
@@ -105,10 +115,16 @@ impl Session {
             failed: Cell::new(false),
             in_transaction: Cell::new(false),
             changes: Cell::new(0),
+            desk: RefCell::default(),
             news: RefCell::default(),
         };
         session.batch(SETTINGS)?;
         Ok(session)
+    }
+
+    /// Settles it for the hot path.
+    pub(crate) fn make_hot(&self) -> Result<(), StoreError> {
+        self.batch(HOT_SETTINGS)
     }
 
     /// The process that serves it, by which others are told apart from us.
@@ -158,6 +174,29 @@ impl Session {
         self.wait(self.client.query(&statement, &values))
     }
 
+    /// Sends all statements, then waits for all answers.
+    pub(crate) fn query_all<'q>(
+        &self,
+        asks: impl Iterator<Item = (&'q str, &'q [&'q (dyn ToSql + Sync)])>,
+    ) -> Result<Vec<Vec<Row>>, StoreError> {
+        let mut prepared = Vec::new();
+        for (sql, values) in asks {
+            prepared.push((self.prepared(sql, Params::Placed(&[]))?, values));
+        }
+        // Each is sent when its future is first polled, which is in this order.
+        let answers =
+            prepared.iter().map(|(statement, values)| self.client.query(statement, values));
+        self.wait(try_join_all(answers))
+    }
+
+    pub(crate) fn desk(&self) -> RefMut<'_, Desk> {
+        self.desk.borrow_mut()
+    }
+
+    pub(crate) fn note_change(&self) {
+        self.changes.set(self.changes.get() + 1);
+    }
+
     pub(crate) fn batch(&self, sql: &str) -> Result<(), StoreError> {
         self.wait(self.client.batch_execute(sql))
     }
@@ -166,6 +205,7 @@ impl Session {
     pub(crate) fn begin(&self, more: &str) -> Result<(), StoreError> {
         self.failed.set(false);
         self.news.borrow_mut().clear();
+        self.desk.replace(Desk::default());
         self.batch(&format!("BEGIN; {more}"))?;
         self.in_transaction.set(true);
         Ok(())

@@ -29,7 +29,7 @@ const IN_VAIN_MAX: usize = 64;
 
 /// Gives leases, one pick at a time. Cost: one look at the eligible shares, and a few row operations per lease,
 /// whatever is queued.
-pub(crate) fn dispatch(rows: &mut impl Rows, dispatch: &Dispatch) -> Result<Chosen> {
+pub(crate) fn dispatch(rows: &mut dyn Rows, dispatch: &Dispatch) -> Result<Chosen> {
     let clock = rows.virtual_clock()?;
     let (chosen, room) = (Chosen::default(), dispatch.room);
     let mut turn = Turn { dispatch, clock, room, chosen, in_vain: 0, passed_over: HashSet::new() };
@@ -69,7 +69,7 @@ impl Turn<'_> {
     }
 
     /// As many shares as there can be picks.
-    fn load(&self, rows: &mut impl Rows) -> Result<Vec<Share>> {
+    fn load(&self, rows: &mut dyn Rows) -> Result<Vec<Share>> {
         let room = usize::try_from(self.room.free.cpu).unwrap_or(usize::MAX);
         let picks = room.min(LEASES_AT_ONCE_MAX - self.chosen.leased.len());
         let mut shares = rows.eligible_shares(picks + self.passed_over.len())?;
@@ -78,7 +78,7 @@ impl Turn<'_> {
     }
 
     /// Picks among `shares` until none of them may start anything. Returns whether it may be worth to load others.
-    fn round(&mut self, rows: &mut impl Rows, mut shares: Vec<Share>) -> Result<bool> {
+    fn round(&mut self, rows: &mut dyn Rows, mut shares: Vec<Share>) -> Result<bool> {
         let (loaded, mut touched) = (shares.len(), HashSet::new());
         let in_vain = self.in_vain;
         let mut keeps_room = false;
@@ -128,7 +128,7 @@ impl Turn<'_> {
     }
 
     /// Gives it, unless a gate is closed.
-    fn meet_gates(&mut self, rows: &mut impl Rows, share: &mut Share, mut row: Row) -> Result<()> {
+    fn meet_gates(&mut self, rows: &mut dyn Rows, share: &mut Share, mut row: Row) -> Result<()> {
         let gates = gates::gates_of(rows, share, &row)?;
         if let Some(closed) = gate::closed(&gates) {
             self.in_vain += 1;
@@ -142,7 +142,7 @@ impl Turn<'_> {
 }
 
 fn give(
-    rows: &mut impl Rows,
+    rows: &mut dyn Rows,
     share: &mut Share,
     clock: &mut VirtualClock,
     (mut row, mut gates): (Row, Vec<Gate>),
@@ -194,7 +194,7 @@ pub(super) fn is_too_late(row: &Row, now: Timestamp) -> bool {
 
 /// Ends an execution that did not begin in time.
 pub(super) fn expire(
-    rows: &mut impl Rows,
+    rows: &mut dyn Rows,
     share: &mut Share,
     row: &mut Row,
     now: Timestamp,
@@ -211,7 +211,7 @@ pub(super) fn expire(
 
 /// Renews the leases a worker names, in one write; ends those that it should have named.
 pub(crate) fn renew(
-    rows: &mut impl Rows,
+    rows: &mut dyn Rows,
     worker: &WorkerId,
     named: &[LeaseRef],
     now: Timestamp,

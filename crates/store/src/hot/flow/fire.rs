@@ -29,7 +29,7 @@ impl Due {
 }
 
 /// Moves the schedule on and submits. `None` when it is not due at that time any more.
-pub(crate) fn fire(rows: &mut impl Rows, due: Due) -> Result<Option<Fired>> {
+pub(crate) fn fire(rows: &mut dyn Rows, due: Due) -> Result<Option<Fired>> {
     let Some(mut schedule) = rows.schedule(&due.key)? else { return Ok(None) };
     if schedule.paused || schedule.next_at != due.due_at {
         return Ok(None);
@@ -56,7 +56,7 @@ pub(crate) fn fire(rows: &mut impl Rows, due: Due) -> Result<Option<Fired>> {
 /// Makes a schedule or changes when it is due. Reads and writes in one step, so that a firing in between is not
 /// taken back.
 pub(crate) fn put(
-    rows: &mut impl Rows,
+    rows: &mut dyn Rows,
     new: Schedule,
     first_at: Option<Timestamp>,
 ) -> Result<Schedule> {
@@ -80,7 +80,7 @@ pub(crate) fn put(
 
 /// Lets a schedule rest, or wakes it.
 pub(crate) fn pause(
-    rows: &mut impl Rows,
+    rows: &mut dyn Rows,
     key: &ScheduleKey,
     paused: bool,
 ) -> Result<Option<Schedule>> {

@@ -13,7 +13,7 @@ use super::share_of;
 const MOVED_ON_MAX: usize = 8;
 
 /// Finds the place of an execution that is queued from now on. It is still to be kept.
-pub(super) fn enter(rows: &mut impl Rows, share: &mut Share, row: &mut Row) -> Result<()> {
+pub(super) fn enter(rows: &mut dyn Rows, share: &mut Share, row: &mut Row) -> Result<()> {
     (row.place, row.gate, row.lane) = (Place::Ready, None, None);
     let gates = gates_of(rows, share, row)?;
     if gates.is_empty() {
@@ -25,7 +25,7 @@ pub(super) fn enter(rows: &mut impl Rows, share: &mut Share, row: &mut Row) -> R
 
 /// Puts a ready execution into its lane: as its front, at a gate if one is closed, or behind the front there is.
 fn line_up(
-    rows: &mut impl Rows,
+    rows: &mut dyn Rows,
     share: &mut Share,
     row: &mut Row,
     closed: Option<String>,
@@ -60,7 +60,7 @@ fn turn(row: &Row) -> (Timestamp, i64) {
 }
 
 /// The gates of an execution that there are. Its key's always is: if nobody is inside, as it would be.
-pub(super) fn gates_of(rows: &mut impl Rows, share: &Share, row: &Row) -> Result<Vec<Gate>> {
+pub(super) fn gates_of(rows: &mut dyn Rows, share: &Share, row: &Row) -> Result<Vec<Gate>> {
     if share.gates == 0 && row.concurrency.is_none() {
         return Ok(Vec::new());
     }
@@ -103,7 +103,7 @@ fn lane_of(row: &Row) -> String {
 
 /// A ready execution whose turn it is has found `gate` closed: it waits there.
 pub(super) fn hold(
-    rows: &mut impl Rows,
+    rows: &mut dyn Rows,
     share: &mut Share,
     row: &mut Row,
     gates: &[Gate],
@@ -122,7 +122,7 @@ pub(super) fn hold(
 
 /// An execution begins: it goes in, and its lane steps forward. `row` is kept as running already.
 pub(super) fn begun(
-    rows: &mut impl Rows,
+    rows: &mut dyn Rows,
     share: &mut Share,
     row: &Row,
     stood: Option<Stood>,
@@ -146,7 +146,7 @@ pub(super) fn begun(
 
 /// Makes the next of a lane its front.
 fn step_forward(
-    rows: &mut impl Rows,
+    rows: &mut dyn Rows,
     share: &mut Share,
     mut next: Row,
     closed: Option<String>,
@@ -162,7 +162,7 @@ fn step_forward(
 }
 
 /// An attempt ended: it goes out of its gates, and one that is held at each may go in.
-pub(super) fn release(rows: &mut impl Rows, share: &mut Share, row: &mut Row) -> Result<()> {
+pub(super) fn release(rows: &mut dyn Rows, share: &mut Share, row: &mut Row) -> Result<()> {
     let passed = std::mem::take(&mut row.passed);
     if passed.is_empty() {
         return Ok(());
@@ -177,7 +177,7 @@ pub(super) fn release(rows: &mut impl Rows, share: &mut Share, row: &mut Row) ->
 }
 
 /// Keeps a gate, unless nobody needs it any more.
-fn keep(rows: &mut impl Rows, share: &mut Share, gate: &Gate) -> Result<()> {
+fn keep(rows: &mut dyn Rows, share: &mut Share, gate: &Gate) -> Result<()> {
     if gate.set || gate.running > 0 || rows.held(&share.tenant, &gate.key)?.is_some() {
         return rows.put_gate(&share.tenant, gate);
     }
@@ -186,7 +186,7 @@ fn keep(rows: &mut impl Rows, share: &mut Share, gate: &Gate) -> Result<()> {
 }
 
 /// Wakes one of those that are held at `gate`, if it is open.
-fn wake(rows: &mut impl Rows, share: &mut Share, gate: &Gate) -> Result<()> {
+fn wake(rows: &mut dyn Rows, share: &mut Share, gate: &Gate) -> Result<()> {
     if !gate.is_open() {
         return Ok(());
     }
@@ -208,7 +208,7 @@ fn wake(rows: &mut impl Rows, share: &mut Share, gate: &Gate) -> Result<()> {
     Ok(())
 }
 
-fn wake_at_open(rows: &mut impl Rows, share: &mut Share, row: &Row, gates: &[Gate]) -> Result<()> {
+fn wake_at_open(rows: &mut dyn Rows, share: &mut Share, row: &Row, gates: &[Gate]) -> Result<()> {
     debug_assert!(row.function.tenant == share.tenant);
     gates.iter().try_for_each(|gate| wake(rows, share, gate))
 }
@@ -232,7 +232,7 @@ impl Stood {
 }
 
 /// The one that stands behind a front that is gone.
-fn next_of(rows: &mut impl Rows, row: &Row, stood: Option<Stood>) -> Result<Option<Row>> {
+fn next_of(rows: &mut dyn Rows, row: &Row, stood: Option<Stood>) -> Result<Option<Row>> {
     match stood.and_then(|stood| stood.lane) {
         Some(lane) => rows.behind(&row.function.tenant, &lane),
         None => Ok(None),
@@ -240,12 +240,7 @@ fn next_of(rows: &mut impl Rows, row: &Row, stood: Option<Stood>) -> Result<Opti
 }
 
 /// A queued execution went away without having begun. `row` is kept as what it is now.
-pub(super) fn leave(
-    rows: &mut impl Rows,
-    share: &mut Share,
-    row: &Row,
-    stood: Stood,
-) -> Result<()> {
+pub(super) fn leave(rows: &mut dyn Rows, share: &mut Share, row: &Row, stood: Stood) -> Result<()> {
     let place = stood.place;
     if place != Place::Ready {
         share.held = share.held.saturating_sub(1);
@@ -267,7 +262,7 @@ pub(super) fn leave(
 }
 
 /// Sets a limit or a pause. Returns the gate as it is then.
-pub(crate) fn set(rows: &mut impl Rows, of: &GateOf, change: GateChange) -> Result<Gate> {
+pub(crate) fn set(rows: &mut dyn Rows, of: &GateOf, change: GateChange) -> Result<Gate> {
     let mut share = share_of(rows, of.tenant())?;
     let key = of.key();
     let known = rows.gates(of.tenant(), std::slice::from_ref(&key))?.pop();

@@ -17,24 +17,20 @@ use bulkhead_types::{ErrorInfo, ExecutionState, Fault, TenantId, Timestamp};
 use super::rows::{Result, Row, Rows};
 
 /// The tenant's share; a fresh one before its first execution.
-fn share_of(rows: &mut impl Rows, tenant: &TenantId) -> Result<Share> {
+fn share_of(rows: &mut dyn Rows, tenant: &TenantId) -> Result<Share> {
     let found = rows.share(tenant)?;
     Ok(found.unwrap_or_else(|| Share::new(tenant.clone(), ShareLimits::default())))
 }
 
 /// Sets what a tenant may have.
-pub(crate) fn set_share(
-    rows: &mut impl Rows,
-    tenant: &TenantId,
-    limits: ShareLimits,
-) -> Result<()> {
+pub(crate) fn set_share(rows: &mut dyn Rows, tenant: &TenantId, limits: ShareLimits) -> Result<()> {
     let mut share = share_of(rows, tenant)?;
     share.limits = limits;
     rows.put_share(&share)
 }
 
 /// Lets nothing of a tenant begin, or lets it go on.
-pub(crate) fn pause_tenant(rows: &mut impl Rows, tenant: &TenantId, paused: bool) -> Result<()> {
+pub(crate) fn pause_tenant(rows: &mut dyn Rows, tenant: &TenantId, paused: bool) -> Result<()> {
     let mut share = share_of(rows, tenant)?;
     share.paused = paused;
     rows.put_share(&share)
@@ -59,7 +55,7 @@ fn count(share: &mut Share, state: ExecutionState, change: impl Fn(u64) -> u64) 
 }
 
 /// Queues an execution, again or after a wait, where it belongs. It is still to be kept.
-fn queue(rows: &mut impl Rows, share: &mut Share, row: &mut Row, now: Timestamp) -> Result<()> {
+fn queue(rows: &mut dyn Rows, share: &mut Share, row: &mut Row, now: Timestamp) -> Result<()> {
     shift(share, row, ExecutionState::Queued);
     row.ready_at = now;
     row.rank = rank::rank(class_of(row), now);
@@ -72,7 +68,7 @@ fn class_of(row: &Row) -> Class {
 
 /// Ends an execution that does not run.
 fn end_at_rest(
-    rows: &mut impl Rows,
+    rows: &mut dyn Rows,
     share: &mut Share,
     row: &mut Row,
     end: End,
@@ -99,6 +95,6 @@ struct End {
 }
 
 /// A checkpoint of its own goes with its execution; one that is shared from one to the next stays.
-fn forget_checkpoint(rows: &mut impl Rows, row: &Row) -> Result<()> {
+fn forget_checkpoint(rows: &mut dyn Rows, row: &Row) -> Result<()> {
     if row.scope == row.id.as_str() { rows.remove_checkpoint(&row.scope) } else { Ok(()) }
 }

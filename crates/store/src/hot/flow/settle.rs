@@ -29,7 +29,7 @@ pub(crate) fn prepare(mut settled: Settled) -> Result<Ended> {
 
 /// Takes an outcome, unless the lease is stale.
 pub(crate) fn settle(
-    rows: &mut impl Rows,
+    rows: &mut dyn Rows,
     lease: &LeaseRef,
     ended: Ended,
     now: Timestamp,
@@ -83,7 +83,7 @@ pub(crate) fn settle(
 }
 
 fn decide(
-    rows: &mut impl Rows,
+    rows: &mut dyn Rows,
     row: &Row,
     outcome: &Outcome,
     now: Timestamp,
@@ -104,7 +104,7 @@ fn decide(
 
 /// The lease of `worker` is dead: its execution goes on elsewhere or ends. Noted in `tick`.
 pub(super) fn lose(
-    rows: &mut impl Rows,
+    rows: &mut dyn Rows,
     worker: &WorkerId,
     lease: &LeaseRef,
     now: Timestamp,

@@ -12,7 +12,7 @@ use super::{End, end_at_rest, share_of};
 /// Cancels: what does not run is final at once, what runs is marked, so that whatever its attempt ends with but a
 /// result makes it cancelled.
 pub(crate) fn cancel(
-    rows: &mut impl Rows,
+    rows: &mut dyn Rows,
     tenant: &TenantId,
     id: &ExecutionId,
     now: Timestamp,

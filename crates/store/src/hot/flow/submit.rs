@@ -6,6 +6,7 @@ use bulkhead_types::{
 
 use serde_json::Value;
 
+use super::super::group::Need;
 use super::super::model::{
     CONCURRENCY_KEY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, INLINE_BYTES_MAX, Overlap, Submit,
     SubmitError, Submitted,
@@ -27,6 +28,14 @@ struct Key {
     scope: String,
     key: String,
     expires_at: Timestamp,
+}
+
+impl Prepared {
+    /// What [`submit`] will look at.
+    pub(crate) fn need(&self) -> Need {
+        let key = self.idempotency.as_ref().map(|key| (key.scope.clone(), key.key.clone()));
+        Need::Submit(self.row.function.tenant.clone(), key)
+    }
 }
 
 /// Checks a submit and writes its values out.
@@ -102,7 +111,7 @@ pub(crate) fn prepare(
 }
 
 /// Accepts what was prepared, or finds what it repeats.
-pub(crate) fn submit(rows: &mut impl Rows, prepared: Prepared) -> Result<Submitted, SubmitError> {
+pub(crate) fn submit(rows: &mut dyn Rows, prepared: Prepared) -> Result<Submitted, SubmitError> {
     let Prepared { mut row, input, idempotency } = prepared;
     if let Some(Key { scope, key, .. }) = &idempotency
         && let Some((execution, expires_at)) = rows.idempotent(scope, key)?
@@ -136,7 +145,7 @@ pub(crate) fn submit(rows: &mut impl Rows, prepared: Prepared) -> Result<Submitt
 
 /// The execution that an idempotency key names, if it is remembered still.
 pub(crate) fn repeated(
-    rows: &mut impl Rows,
+    rows: &mut dyn Rows,
     function: &FunctionKey,
     key: &str,
     now: Timestamp,
@@ -163,7 +172,7 @@ pub(crate) fn again(row: Row, input: Value) -> Result<Submit, StoreError> {
     })
 }
 
-fn insert(rows: &mut impl Rows, row: &mut Row, input: String) -> Result<(), StoreError> {
+fn insert(rows: &mut dyn Rows, row: &mut Row, input: String) -> Result<(), StoreError> {
     if input.len() <= INLINE_BYTES_MAX {
         row.input = Some(input);
         return rows.insert(row);

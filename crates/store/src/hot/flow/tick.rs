@@ -11,7 +11,7 @@ use super::{dispatch, queue, settle, share_of};
 const KEYS_FORGOTTEN: usize = 1_000;
 
 /// One turn: at most `limit` executions are moved.
-pub(crate) fn tick(rows: &mut impl Rows, now: Timestamp, limit: usize) -> Result<Tick> {
+pub(crate) fn tick(rows: &mut dyn Rows, now: Timestamp, limit: usize) -> Result<Tick> {
     let mut tick = Tick::default();
     let mut left = limit;
     for (worker, expires_at) in rows.workers()? {
@@ -44,7 +44,7 @@ pub(crate) fn tick(rows: &mut impl Rows, now: Timestamp, limit: usize) -> Result
 }
 
 /// Ends the leases of a worker that is known to be dead.
-pub(crate) fn recover(rows: &mut impl Rows, dead: &WorkerId, now: Timestamp) -> Result<Tick> {
+pub(crate) fn recover(rows: &mut dyn Rows, dead: &WorkerId, now: Timestamp) -> Result<Tick> {
     let mut tick = Tick::default();
     lose_worker(rows, dead, now, usize::MAX, &mut tick)?;
     tick.next_at = rows.next_moment()?;
@@ -53,7 +53,7 @@ pub(crate) fn recover(rows: &mut impl Rows, dead: &WorkerId, now: Timestamp) -> 
 
 /// Forgets what is old and final. What is old and still goes on is passed over.
 pub(crate) fn forget(
-    rows: &mut impl Rows,
+    rows: &mut dyn Rows,
     before: Timestamp,
     cursor: i64,
     limit: usize,
@@ -76,7 +76,7 @@ pub(crate) fn forget(
 
 /// Ends up to `limit` leases of a dead worker; forgets the worker with the last of them. Returns how many.
 fn lose_worker(
-    rows: &mut impl Rows,
+    rows: &mut dyn Rows,
     worker: &WorkerId,
     now: Timestamp,
     limit: usize,

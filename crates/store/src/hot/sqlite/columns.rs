@@ -16,13 +16,16 @@ use crate::db::{Column, Row as SqlRow, StoreError, Value, from_json};
 /// A statement that selects executions, in the order of columns that [`execution`] reads them.
 macro_rules! select_executions {
     (whole, $rest:literal) => {
-        select_executions!("input, output", $rest)
+        select_executions!(@ "input, output", "executions ", $rest)
+    };
+    (whole_of, $from:literal) => {
+        select_executions!(@ "input, output", $from)
     };
     (briefly, $rest:literal) => {
         // Without what it was called with and what it returned: for lists.
-        select_executions!("NULL AS input, NULL AS output", $rest)
+        select_executions!(@ "NULL AS input, NULL AS output", "executions ", $rest)
     };
-    ($payloads:literal, $rest:literal) => {
+    (@ $payloads:literal, $($from:literal),+) => {
         concat!(
             "SELECT seq, id, tenant, integration, kind, name, version, connection, \"trigger\", \
              retry_of, limits, retry, scope, exclusive, start_by, concurrency_key, concurrency_max, \
@@ -31,15 +34,15 @@ macro_rules! select_executions {
              losses, cancel_asked, started_at, ended_at, error, fault, wall_ms, cpu_us, memory_peak, \
              start_us, ",
             $payloads,
-            " FROM executions ",
-            $rest
+            " FROM ",
+            $($from),+
         )
     };
 }
-pub(super) use select_executions;
+pub(in crate::hot) use select_executions;
 
 /// Reads an execution.
-pub(super) fn execution(row: &SqlRow<'_>) -> Result<Row> {
+pub(in crate::hot) fn execution(row: &SqlRow<'_>) -> Result<Row> {
     let mut next = Columns { row, place: 0, table: "executions" };
     Ok(Row {
         seq: next.get()?,
@@ -91,7 +94,7 @@ pub(super) fn execution(row: &SqlRow<'_>) -> Result<Row> {
 }
 
 /// Reads `seq, id, created_at, state` of an execution.
-pub(super) fn aged(row: &SqlRow<'_>) -> Result<Aged> {
+pub(in crate::hot) fn aged(row: &SqlRow<'_>) -> Result<Aged> {
     let mut next = Columns { row, place: 0, table: "executions" };
     Ok(Aged {
         seq: next.get()?,
@@ -102,10 +105,10 @@ pub(super) fn aged(row: &SqlRow<'_>) -> Result<Aged> {
 }
 
 /// The columns of an attempt, in the order that [`attempt`] reads them.
-pub(super) const ATTEMPT: &str = "execution, number, fence, worker, leased_at, started_at, ended_at, outcome, error, \
+pub(in crate::hot) const ATTEMPT: &str = "execution, number, fence, worker, leased_at, started_at, ended_at, outcome, error, \
                                   start, checkpoint, wall_ms, cpu_us, memory_peak, start_us";
 
-pub(super) fn attempt(row: &SqlRow<'_>) -> Result<AttemptRow> {
+pub(in crate::hot) fn attempt(row: &SqlRow<'_>) -> Result<AttemptRow> {
     let mut next = Columns { row, place: 0, table: "attempts" };
     let mut attempt = Attempt {
         execution: next.id(ExecutionId::parse)?,
@@ -135,9 +138,9 @@ macro_rules! select_shares {
         )
     };
 }
-pub(super) use select_shares;
+pub(in crate::hot) use select_shares;
 
-pub(super) fn share(row: &SqlRow<'_>) -> Result<Share> {
+pub(in crate::hot) fn share(row: &SqlRow<'_>) -> Result<Share> {
     let mut next = Columns { row, place: 0, table: "shares" };
     Ok(Share {
         tenant: next.id(TenantId::parse)?,
@@ -164,7 +167,7 @@ macro_rules! schedule_columns {
     };
 }
 
-pub(super) const SCHEDULE: &str = schedule_columns!();
+pub(in crate::hot) const SCHEDULE: &str = schedule_columns!();
 
 /// A statement that selects schedules.
 macro_rules! select_schedules {
@@ -172,9 +175,9 @@ macro_rules! select_schedules {
         concat!("SELECT ", schedule_columns!(), " FROM schedules ", $rest)
     };
 }
-pub(super) use {schedule_columns, select_schedules};
+pub(in crate::hot) use {schedule_columns, select_schedules};
 
-pub(super) fn schedule(row: &SqlRow<'_>) -> Result<Schedule> {
+pub(in crate::hot) fn schedule(row: &SqlRow<'_>) -> Result<Schedule> {
     let mut next = Columns { row, place: 0, table: "schedules" };
     let function = FunctionKey {
         tenant: next.id(TenantId::parse)?,
@@ -201,9 +204,9 @@ pub(super) fn schedule(row: &SqlRow<'_>) -> Result<Schedule> {
 }
 
 /// The columns of a gate, in the order that [`gate`] reads them.
-pub(super) const GATE: &str = "key, running_max, running, paused, is_set";
+pub(in crate::hot) const GATE: &str = "key, running_max, running, paused, is_set";
 
-pub(super) fn gate(row: &SqlRow<'_>) -> Result<Gate> {
+pub(in crate::hot) fn gate(row: &SqlRow<'_>) -> Result<Gate> {
     let mut next = Columns { row, place: 0, table: "gates" };
     Ok(Gate {
         key: next.get()?,

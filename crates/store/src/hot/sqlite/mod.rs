@@ -1,6 +1,6 @@
 //! The hot path over SQLite: each step is one closure for the writer, which commits what has piled up together.
 
-mod columns;
+pub(super) mod columns;
 mod read;
 mod rows;
 mod statements;
@@ -16,6 +16,7 @@ use bulkhead_types::{
 };
 
 use super::flow::{self, dispatch::Chosen, fire::Due};
+use super::group::Need;
 use super::model::{
     CancelResult, Dispatch, Dispatched, ExecutionFilter, Fire, Fired, Forgotten, GateChange,
     GateOf, Page, RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError,
@@ -26,7 +27,7 @@ use super::rows::Rows;
 use super::{Store, leases};
 use crate::checkpoints::{self, Checkpoint, CheckpointError};
 use crate::db::{Conn, Db, StoreError};
-use rows::SqliteRows;
+pub(crate) use rows::SqliteRows;
 
 /// The hot path over SQLite.
 #[derive(Debug, Clone)]
@@ -41,15 +42,29 @@ impl SqliteStore {
         Self { db }
     }
 
-    /// A step refuses before it has changed anything (`flow/mod.rs`), so it needs no savepoint.
     async fn write<T, E, F>(&self, step: F) -> Result<T, E>
     where
-        F: FnOnce(&mut SqliteRows<'_>) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&mut dyn Rows) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.db.write_whole(move |tx: &Conn| step(&mut SqliteRows::new(tx))).await
+        self.write_with(Need::Unknown, step).await
     }
+
+    /// A step refuses before it has changed anything (`flow/mod.rs`), so it needs no savepoint. `need` is what it will
+    /// look at, as far as that is known.
+    async fn write_with<T, E, F>(&self, need: Need, step: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut dyn Rows) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.db.write_whole(need, move |tx: &Conn| tx.step(step)).await
+    }
+}
+
+fn tell(rows: &mut dyn Rows, news: impl IntoIterator<Item = News>) {
+    news.into_iter().for_each(|news| rows.tell(news));
 }
 
 #[async_trait]
@@ -61,9 +76,9 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<Submitted, SubmitError> {
         let prepared = flow::submit::prepare(id, submit, now)?;
-        self.write(move |rows| {
+        self.write_with(prepared.need(), move |rows| {
             let submitted = flow::submit::submit(rows, prepared)?;
-            rows.tell((!submitted.duplicate).then_some(News::Runnable));
+            tell(rows, (!submitted.duplicate).then_some(News::Runnable));
             Ok(submitted)
         })
         .await
@@ -72,9 +87,9 @@ impl Store for SqliteStore {
     async fn dispatch(&self, dispatch: Dispatch) -> Result<Dispatched, StoreError> {
         let lease = dispatch.lease;
         let chosen: Chosen = self
-            .write(move |rows| {
+            .write_with(Need::Dispatch(dispatch.leases_max()), move |rows| {
                 let chosen = flow::dispatch::dispatch(rows, &dispatch)?;
-                rows.tell(chosen.ended.iter().cloned().map(News::Ended));
+                tell(rows, chosen.ended.iter().cloned().map(News::Ended));
                 Ok::<_, StoreError>(chosen)
             })
             .await?;
@@ -91,7 +106,7 @@ impl Store for SqliteStore {
         let expires_at = now.after(lease);
         self.write(move |rows| {
             let renewed = flow::dispatch::renew(rows, &worker, &leases, now, expires_at)?;
-            rows.tell(news::of_tick(&renewed.1));
+            tell(rows, news::of_tick(&renewed.1));
             Ok(renewed)
         })
         .await
@@ -105,9 +120,9 @@ impl Store for SqliteStore {
         random: u64,
     ) -> Result<Settlement, StoreError> {
         let ended = flow::settle::prepare(settled)?;
-        self.write(move |rows| {
+        self.write_with(Need::Execution(lease.execution.clone()), move |rows| {
             let settlement = flow::settle::settle(rows, &lease, ended, now, random)?;
-            rows.tell(news::of_settlement(&lease.execution, settlement));
+            tell(rows, news::of_settlement(&lease.execution, settlement));
             Ok(settlement)
         })
         .await
@@ -119,9 +134,9 @@ impl Store for SqliteStore {
         id: ExecutionId,
         now: Timestamp,
     ) -> Result<CancelResult, StoreError> {
-        self.write(move |rows| {
+        self.write_with(Need::Execution(id.clone()), move |rows| {
             let cancel = flow::stop::cancel(rows, &tenant, &id, now)?;
-            rows.tell(news::of_cancel(&id, &cancel));
+            tell(rows, news::of_cancel(&id, &cancel));
             Ok(cancel)
         })
         .await
@@ -130,7 +145,7 @@ impl Store for SqliteStore {
     async fn tick(&self, now: Timestamp, limit: usize) -> Result<Tick, StoreError> {
         self.write(move |rows| {
             let tick = flow::tick::tick(rows, now, limit)?;
-            rows.tell(news::of_tick(&tick));
+            tell(rows, news::of_tick(&tick));
             Ok(tick)
         })
         .await
@@ -139,7 +154,7 @@ impl Store for SqliteStore {
     async fn recover(&self, dead: WorkerId, now: Timestamp) -> Result<Tick, StoreError> {
         self.write(move |rows| {
             let tick = flow::tick::recover(rows, &dead, now)?;
-            rows.tell(news::of_tick(&tick));
+            tell(rows, news::of_tick(&tick));
             Ok(tick)
         })
         .await
@@ -185,7 +200,7 @@ impl Store for SqliteStore {
 
     async fn set_share(&self, tenant: TenantId, limits: ShareLimits) -> Result<(), StoreError> {
         self.write(move |rows| {
-            rows.tell([News::Runnable]);
+            tell(rows, [News::Runnable]);
             flow::set_share(rows, &tenant, limits)
         })
         .await
@@ -197,7 +212,7 @@ impl Store for SqliteStore {
 
     async fn pause_tenant(&self, tenant: TenantId, paused: bool) -> Result<(), StoreError> {
         self.write(move |rows| {
-            rows.tell([News::Runnable]);
+            tell(rows, [News::Runnable]);
             flow::pause_tenant(rows, &tenant, paused)
         })
         .await
@@ -205,7 +220,7 @@ impl Store for SqliteStore {
 
     async fn set_gate(&self, of: GateOf, change: GateChange) -> Result<Gate, StoreError> {
         self.write(move |rows| {
-            rows.tell([News::Runnable]);
+            tell(rows, [News::Runnable]);
             flow::gates::set(rows, &of, change)
         })
         .await
@@ -244,7 +259,7 @@ impl Store for SqliteStore {
         first_at: Option<Timestamp>,
     ) -> Result<Schedule, StoreError> {
         self.write(move |rows| {
-            rows.tell([News::Schedules]);
+            tell(rows, [News::Schedules]);
             flow::fire::put(rows, schedule, first_at)
         })
         .await
@@ -256,7 +271,7 @@ impl Store for SqliteStore {
         paused: bool,
     ) -> Result<Option<Schedule>, StoreError> {
         self.write(move |rows| {
-            rows.tell([News::Schedules]);
+            tell(rows, [News::Schedules]);
             flow::fire::pause(rows, &key, paused)
         })
         .await
@@ -286,7 +301,7 @@ impl Store for SqliteStore {
         let due = Due::prepare(fire)?;
         self.write(move |rows| {
             let fired = flow::fire::fire(rows, due)?;
-            rows.tell(fired.is_some().then_some(News::Runnable));
+            tell(rows, fired.is_some().then_some(News::Runnable));
             Ok(fired)
         })
         .await

@@ -1,5 +1,7 @@
 //! The row operations, as SQL in the writer's transaction.
 
+use std::borrow::Cow;
+
 use bulkhead_sched::gate::Gate;
 use bulkhead_sched::share::{Share, VirtualClock};
 use bulkhead_types::{
@@ -7,25 +9,28 @@ use bulkhead_types::{
 };
 
 use super::super::model::{Schedule, ScheduleKey, TIMELINE_EVENTS_MAX};
-use super::super::news::News;
 use super::super::rows::{Aged, AttemptRow, GATES_MAX, Payload, Result, Row, Rows, Running};
 use super::columns::{self, SCHEDULE};
 use super::statements as sql;
 use crate::db::{Conn, Params, Row as SqlRow, StoreError, Value, named_params, params, to_json};
 
 /// Row operations within one transaction.
-pub(super) struct SqliteRows<'a> {
+pub(crate) struct SqliteRows<'a> {
     tx: &'a Conn,
 }
 
 impl<'a> SqliteRows<'a> {
-    pub(super) const fn new(tx: &'a Conn) -> Self {
+    pub(crate) const fn new(tx: &'a Conn) -> Self {
         Self { tx }
     }
 
-    /// Tells other servers, with the commit.
-    pub(super) fn tell(&self, news: impl IntoIterator<Item = News>) {
-        news.into_iter().for_each(|news| self.tx.tell(&news));
+    /// `sql`, and on PostgreSQL a lock on the executions that it finds: writes under their leases come before what
+    /// follows, or after it ([`crate::fence`]).
+    fn lockable(&self, sql: &'static str) -> Cow<'static, str> {
+        match self.tx.locking(" FOR NO KEY UPDATE") {
+            "" => Cow::Borrowed(sql),
+            lock => Cow::Owned(format!("{sql}{lock}")),
+        }
     }
 
     fn execute(&self, sql: &str, params: Params<'_>) -> Result<usize> {
@@ -65,7 +70,8 @@ pub(super) fn find_schedule(conn: &Conn, key: &ScheduleKey) -> Result<Option<Sch
 
 impl Rows for SqliteRows<'_> {
     fn execution(&mut self, id: &ExecutionId) -> Result<Option<Row>> {
-        self.tx.one(sql::BY_ID, params![id.as_str()], columns::execution)
+        let sql = self.lockable(sql::BY_ID);
+        self.tx.one(&sql, params![id.as_str()], columns::execution)
     }
 
     fn insert(&mut self, row: &Row) -> Result<()> {
@@ -217,7 +223,7 @@ impl Rows for SqliteRows<'_> {
 
     fn running_of(&mut self, worker: &WorkerId, limit: usize) -> Result<Vec<Row>> {
         let params = params![worker.as_str(), limit];
-        self.tx.all(sql::RUNNING_OF, params, columns::execution)
+        self.tx.all(&self.lockable(sql::RUNNING_OF), params, columns::execution)
     }
 
     fn running_briefly(&mut self, worker: &WorkerId) -> Result<Vec<Running>> {
