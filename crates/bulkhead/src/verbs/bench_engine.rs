@@ -21,7 +21,9 @@ use crate::cli::Bench;
 use crate::context::Context;
 use crate::measure::{Series, Target};
 use crate::output;
-use crate::verbs::bench_load::{action, keyed_action, on_postgres, on_sqlite, submit_all, tenant, work, worker};
+use crate::verbs::bench_load::{
+    action, keyed_action, on_postgres, on_sqlite, submit_all, tenant, work, worker,
+};
 
 /// Executions of one round.
 const EXECUTIONS: usize = 60_000;

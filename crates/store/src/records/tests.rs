@@ -40,7 +40,11 @@ fn shown(db: &Conn, after: i64) -> Vec<String> {
 /// Runs the same on a database of each kind.
 async fn in_db(work: fn(&Conn)) {
     for test in crate::test_databases::both().await {
-        test.db.write(move |tx| Ok::<_, crate::StoreError>(work(tx))).await.unwrap();
+        let in_transaction = move |tx: &Conn| {
+            work(tx);
+            Ok::<_, crate::StoreError>(())
+        };
+        test.db.write(in_transaction).await.unwrap();
     }
 }
 

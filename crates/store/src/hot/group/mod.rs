@@ -52,7 +52,8 @@ pub(crate) struct Desk {
     eligible: Option<Eligible>,
     ready: HashMap<TenantId, Ready>,
     clock: Option<(VirtualClock, bool)>,
-    keys: HashMap<(String, String), (Option<(ExecutionId, Timestamp)>, bool)>,
+    /// By scope and key.
+    keys: HashMap<(String, String), (Option<Remembered>, bool)>,
     /// Live executions by what they exclude.
     exclusive: HashMap<String, Option<ExecutionId>>,
     /// Versions of checkpoints.
@@ -61,6 +62,9 @@ pub(crate) struct Desk {
     begun: Vec<Attempt>,
     ended: Vec<AttemptRow>,
 }
+
+/// What an idempotency key names, and until when.
+type Remembered = (ExecutionId, Timestamp);
 
 /// An execution on the desk.
 #[derive(Debug)]
