@@ -59,6 +59,7 @@ fn trials(shared: Option<&Shared>) -> Vec<Trial> {
         shared,
         a_function_runs_and_leaves_nothing,
         a_sandbox_sees_only_its_own,
+        forks_of_one_zygote_do_not_reach_each_other,
         a_bundle_that_throws_is_told,
         what_a_sandbox_may_not_send_ends_it,
         every_slot_is_used_again,
@@ -152,8 +153,8 @@ impl Place {
         }
     }
 
-    /// Makes a sandbox, runs `input` in it; its result, how it went, what it used.
-    async fn run(&mut self, sandbox: u32, input: Value) -> (Option<Value>, SandboxGone, SlotUsage) {
+    /// Makes a sandbox and starts it on `input`.
+    async fn start(&mut self, sandbox: u32, input: Value) {
         let limits = SandboxLimits { memory_mib: 128, cpu_ms: Some(3_000), processes: 32 };
         self.tell(&ToGuest::NewSandbox { sandbox, zygote: 1, limits }).await;
         match self.told().await {
@@ -167,6 +168,11 @@ impl Place {
         });
         let start = serde_json::to_vec(&start).unwrap();
         self.send(fragments(sandbox, 0, Kind::Start, &start)).await;
+    }
+
+    /// Makes a sandbox, runs `input` in it; its result, how it went, what it used.
+    async fn run(&mut self, sandbox: u32, input: Value) -> (Option<Value>, SandboxGone, SlotUsage) {
+        self.start(sandbox, input).await;
         let (mut result, mut at_answer) = (None, None);
         let mut assembler = Assembler::default();
         loop {
@@ -252,6 +258,29 @@ async fn a_sandbox_sees_only_its_own(wall: &ProcessWall) {
             "write": "EROFS", "exec": "EACCES", "scratch": 1, "others": "EACCES", "kill": "EPERM",
         })
     );
+    place.compartment.destroy().await.unwrap();
+}
+
+/// They share a network namespace, where abstract sockets have no owner: only Landlock's scopes are in the way.
+async fn forks_of_one_zygote_do_not_reach_each_other(wall: &ProcessWall) {
+    let meet = action(
+        "const net = require('net'); const name = String.fromCharCode(0) + 'meet';
+         if (input.listen) return new Promise((done, fail) => net.createServer((peer) => peer.end('hello'))
+             .on('error', fail).listen(name, () => nango.log('listens')));
+         const call = () => new Promise((done) => net.connect(name).on('error', (error) => done(error.code))
+             .on('data', (text) => done(String(text))));
+         const own = net.createServer((peer) => peer.end('own')).listen(name + 2);
+         const mine = await new Promise((done) => net.connect(name + 2).on('error', (error) => done(error.code))
+             .on('data', (text) => done(String(text))));
+         own.close();
+         return { other: await call(), mine };",
+    );
+    let mut place = Place::ready(wall, &meet).await;
+    place.start(1, json!({"listen": true})).await;
+    while place.frame().await.kind != Kind::Log {}
+    let (result, ..) = place.run(2, json!({})).await;
+    let output = json!({"other": "EPERM", "mine": "own"});
+    assert_eq!(result.unwrap(), json!({"is": "completed", "output": output}));
     place.compartment.destroy().await.unwrap();
 }
 
