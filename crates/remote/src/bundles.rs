@@ -110,6 +110,41 @@ mod tests {
 
     use super::*;
 
+    /// A server that answers whatever it is asked with this.
+    async fn answering(content: &'static str) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut asked = [0; 4096];
+                drop(stream.read(&mut asked).await);
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", content.len());
+                drop(stream.write_all(format!("{head}{content}").as_bytes()).await);
+            }
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn a_bundle_is_fetched_once_and_never_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundles = Bundles::open(dir.path().to_owned(), Arc::new(SystemEntropy)).unwrap();
+        let client = Client::new(&answering("module.exports = 1").await, Some("t")).unwrap();
+        let wanted = digest(b"module.exports = 1");
+        let place = bundles.get(&client, &wanted).await.unwrap();
+        assert_eq!(std::fs::read(place.join("bundle.js")).unwrap(), b"module.exports = 1");
+        let gone = Client::new("http://127.0.0.1:1", Some("t")).unwrap();
+        assert_eq!(bundles.get(&gone, &wanted).await.unwrap(), place, "it is here already");
+
+        let other = digest(b"module.exports = 2");
+        let refused = bundles.get(&client, &other).await.unwrap_err();
+        assert_eq!(refused.code, "bundle_unavailable");
+        assert!(!bundles.shelf.has(&other), "what is not its name is not kept");
+        let climbing = bundles.get(&client, "../../etc").await.unwrap_err();
+        assert_eq!(climbing.code, "bundle_unavailable");
+    }
+
     #[test]
     fn a_start_removes_what_is_half_done_and_what_is_too_much() {
         let dir = tempfile::tempdir().unwrap();
