@@ -79,6 +79,14 @@ pub enum BlobError {
     },
 }
 
+impl BlobError {
+    /// Whether it may go well another time.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Storage(_))
+    }
+}
+
 /// Contents in object storage. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {

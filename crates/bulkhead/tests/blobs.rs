@@ -34,7 +34,7 @@ async fn large_payloads_are_files_by_default_and_one_that_was_changed_is_not_use
     let newest: Value = client.call(Request::new(Op::ListExecutions, &[])).await.unwrap();
     let id = newest["executions"][0]["id"].as_str().unwrap();
     let shown = client.call::<Value>(Request::new(Op::ShowExecution, &[id])).await;
-    assert_eq!(shown.unwrap_err().code(), Some("store_unavailable"));
+    assert_eq!(shown.unwrap_err().code(), Some("internal"));
     server.stop();
 }
 

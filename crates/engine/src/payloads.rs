@@ -44,12 +44,17 @@ fn pointed(value: &Value) -> Option<&str> {
 }
 
 fn failed(error: BlobError) -> StoreError {
-    StoreError::Blobs(Box::new(error))
+    StoreError::Blobs { passes: error.may_pass(), source: Box::new(error) }
+}
+
+/// No time will heal it.
+fn broken(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    StoreError::Blobs { passes: false, source: source.into() }
 }
 
 /// The value as it goes into the database.
 async fn apart(blobs: &Blobs, value: Value) -> Result<Value, StoreError> {
-    let text = serde_json::to_vec(&value).map_err(|error| StoreError::Blobs(Box::new(error)))?;
+    let text = serde_json::to_vec(&value).map_err(broken)?;
     if text.len() <= APART_BYTES && pointed(&value).is_none() {
         return Ok(value);
     }
@@ -60,9 +65,9 @@ async fn apart(blobs: &Blobs, value: Value) -> Result<Value, StoreError> {
 async fn whole(blobs: &Blobs, value: Value) -> Result<Value, StoreError> {
     let Some(name) = pointed(&value) else { return Ok(value) };
     let found = blobs.get(FOLDER, name, BYTES_MAX).await.map_err(failed)?;
-    let missing = || StoreError::Blobs(format!("there is no payload {name}").into());
+    let missing = || broken(format!("there is no payload {name}"));
     let text = found.ok_or_else(missing)?;
-    serde_json::from_slice(&text).map_err(|error| StoreError::Blobs(Box::new(error)))
+    serde_json::from_slice(&text).map_err(broken)
 }
 
 impl Engine {

@@ -71,7 +71,12 @@ pub enum StoreError {
     Closed,
     /// A large input or output, which stands in blob storage, could not be kept or read.
     #[error("a large input or output could not be kept or read")]
-    Blobs(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Blobs {
+        /// Whether it may go well another time.
+        passes: bool,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A row holds what this version can't read.
     #[error("unreadable row in {table}: {what}")]
     Corrupt {
@@ -104,7 +109,7 @@ impl StoreError {
             | Self::Unreachable(_)
             | Self::CommitUnknown(_)
             | Self::NotCommitted(_)
-            | Self::Blobs(_)
+            | Self::Blobs { passes: true, .. }
             | Self::Closed => Retry::Policy,
             _ => Retry::Never,
         }
