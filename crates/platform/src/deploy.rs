@@ -102,7 +102,7 @@ impl Platform {
             let after = decide(tx, &step.tenant)?;
             carry_out(tx, &step, &before, &after)
         };
-        let changes = self.db.write(move |tx| work(tx)).await?;
+        let changes = self.db.write(work).await?;
         if id.is_some() {
             self.caches.changed();
             self.align_limits(&tenant).await?;

@@ -100,7 +100,7 @@ impl Platform {
         let (batch, now) = (checked(params.records)?, self.now());
         let work =
             move |tx: &Conn| Ok::<_, Failure>(records::update(tx, &writer.open(tx)?, batch, now)?);
-        counts(self.db.write(move |tx| work(tx)).await)
+        counts(self.db.write(work).await)
     }
 
     pub(super) async fn records_delete(&self, lease: &Lease, params: Batch) -> Answer {
