@@ -43,8 +43,8 @@ struct State {
     parked: VecDeque<Parked>,
     waiting: VecDeque<Waiting>,
     forking: usize,
-    /// A refill will be looked at soon.
-    refill_due: bool,
+    /// What to supply will be looked at soon, whatever happens before.
+    look_due: bool,
     building: bool,
     /// How many wait for sandboxes to be parked.
     warming: usize,
@@ -81,7 +81,7 @@ impl Entry {
             parked: VecDeque::new(),
             waiting: VecDeque::new(),
             forking: 0,
-            refill_due: false,
+            look_due: false,
             building: false,
             warming: 0,
             target: Target::new(config.parked_min, config.parked_max, 0),
@@ -240,18 +240,24 @@ impl Entry {
 
     /// Refills in a moment, so that the attempt that just took a sandbox starts first.
     fn refill_soon(self: &Arc<Self>, state: &mut State) {
-        let Some(pool) = self.pool.upgrade() else { return };
         if state.parked.is_empty() {
-            return self.supply(state);
+            self.supply(state);
+        } else {
+            self.look_again(state, REFILL_AFTER);
         }
-        if std::mem::replace(&mut state.refill_due, true) {
+    }
+
+    /// Supplies anew after a time. One such look is on its way at most: it asks for the next one itself.
+    fn look_again(self: &Arc<Self>, state: &mut State, after: Duration) {
+        let Some(pool) = self.pool.upgrade() else { return };
+        if std::mem::replace(&mut state.look_due, true) {
             return;
         }
         let entry = Arc::clone(self);
         pool.tasks.spawn(async move {
-            tokio::time::sleep(REFILL_AFTER).await;
+            tokio::time::sleep(after).await;
             let mut state = entry.lock();
-            state.refill_due = false;
+            state.look_due = false;
             entry.supply(&mut state);
         });
     }
@@ -263,7 +269,8 @@ impl Entry {
             return;
         }
         state.waiting.retain(|waiting| !waiting.give.is_closed());
-        let plan = plan(state.view(self.compartments_max));
+        let now_us = pool.monotonic.micros();
+        let plan = plan(state.view(self.compartments_max, now_us));
         for _ in 0..plan.forks {
             let roomiest = state.homes.iter().max_by_key(|home| home.free_slots());
             let Some(home) = roomiest.map(Arc::clone) else { break };
@@ -271,7 +278,10 @@ impl Entry {
             state.forking += 1;
             pool.tasks.spawn(Arc::clone(self).await_fork(forking, home));
         }
-        if plan.build && state.backoff.standing(pool.monotonic.micros()).is_none() {
+        if let Some(after_us) = plan.look_again_us {
+            self.look_again(state, Duration::from_micros(after_us));
+        }
+        if plan.build && state.backoff.standing(now_us).is_none() {
             state.building = true;
             pool.tasks.spawn(Arc::clone(self).add_home());
         }
@@ -430,9 +440,11 @@ impl State {
         if self.superseded { 0 } else { self.target.get() }
     }
 
-    fn view(&self, compartments_max: usize) -> View {
+    fn view(&self, compartments_max: usize, now_us: u64) -> View {
+        let longest = self.waiting.front();
         View {
             waiting: self.waiting.len(),
+            waited_us: longest.map_or(0, |it| now_us.saturating_sub(it.since_us)),
             parked: self.parked.len(),
             forking: self.forking,
             target: self.target_now(),

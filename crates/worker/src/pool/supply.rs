@@ -4,6 +4,10 @@
 /// that wait are served without this bound.
 const REFILLS_AT_ONCE: usize = 2;
 
+/// How long an attempt waits for a slot of the compartments that are there until one more is built, microseconds. A
+/// build costs as much CPU as dozens of forks: where attempts are short, those that run now make room sooner.
+const BUILD_AFTER_US: u64 = 250_000;
+
 /// Without a miss for this long, the number of parked sandboxes goes down by one.
 const DECAY_US: u64 = 10_000_000;
 
@@ -12,6 +16,8 @@ const DECAY_US: u64 = 10_000_000;
 pub(super) struct View {
     /// Attempts that wait for a sandbox.
     pub(super) waiting: usize,
+    /// How long the first of them has waited, microseconds.
+    pub(super) waited_us: u64,
     /// Sandboxes parked.
     pub(super) parked: usize,
     /// Sandboxes on their way.
@@ -37,10 +43,12 @@ pub(super) struct Plan {
     pub(super) forks: usize,
     /// Whether to build a compartment.
     pub(super) build: bool,
+    /// In how many microseconds to look again, if nothing happens before.
+    pub(super) look_again_us: Option<u64>,
 }
 
 /// Serves attempts that wait first; refills only when none does; builds only for attempts that no slot is
-/// left for, and to warm up.
+/// left for, not at once if there is a compartment already, and to warm up.
 pub(super) fn plan(view: View) -> Plan {
     let unserved = view.waiting.saturating_sub(view.forking);
     let forks = if view.waiting > 0 {
@@ -49,9 +57,13 @@ pub(super) fn plan(view: View) -> Plan {
         let missing = view.target.saturating_sub(view.parked + view.forking);
         missing.min(view.free_slots).min(REFILLS_AT_ONCE.saturating_sub(view.forking))
     };
-    let wanted = unserved > view.free_slots || (view.warming && view.compartments == 0);
-    let build = wanted && !view.building && view.compartments < view.compartments_max;
-    Plan { forks, build }
+    let lacks_slots = unserved > view.free_slots;
+    let patience_us =
+        if view.compartments == 0 { 0 } else { BUILD_AFTER_US.saturating_sub(view.waited_us) };
+    let possible = !view.building && view.compartments < view.compartments_max;
+    let wanted = lacks_slots && patience_us == 0 || view.warming && view.compartments == 0;
+    let waits = possible && lacks_slots && patience_us > 0;
+    Plan { forks, build: possible && wanted, look_again_us: waits.then_some(patience_us) }
 }
 
 /// How many sandboxes to keep parked: doubles when an attempt finds none, decays while none is missed.
@@ -95,6 +107,7 @@ mod tests {
 
     const QUIET: View = View {
         waiting: 0,
+        waited_us: 0,
         parked: 2,
         forking: 0,
         target: 2,
@@ -106,7 +119,8 @@ mod tests {
     };
 
     fn check(view: View, forks: usize, build: bool) {
-        assert_eq!(plan(view), Plan { forks, build }, "{view:?}");
+        let planned = plan(view);
+        assert_eq!((planned.forks, planned.build), (forks, build), "{view:?}");
     }
 
     #[test]
@@ -128,10 +142,26 @@ mod tests {
         check(View { warming: true, ..cold }, 0, true);
         check(View { warming: true, parked: 0, ..QUIET }, 2, false);
         check(View { waiting: 1, building: true, ..cold }, 0, false);
-        let burst = View { parked: 0, waiting: 15, ..QUIET };
+        let burst = View { parked: 0, waiting: 15, waited_us: BUILD_AFTER_US, ..QUIET };
         check(burst, 10, true);
         check(View { compartments: 2, ..burst }, 10, false);
         check(View { forking: 5, ..burst }, 10, false);
+    }
+
+    #[test]
+    fn one_more_compartment_is_built_only_after_slots_stayed_taken() {
+        let burst = View { parked: 0, waiting: 15, waited_us: 100_000, ..QUIET };
+        let planned = plan(burst);
+        assert_eq!(planned, Plan { forks: 10, build: false, look_again_us: Some(150_000) });
+        check(View { waited_us: 250_000, ..burst }, 10, true);
+        check(View { compartments: 0, free_slots: 0, waited_us: 0, ..burst }, 0, true);
+        for settled in [
+            View { waiting: 10, ..burst },
+            View { building: true, ..burst },
+            View { compartments: 2, ..burst },
+        ] {
+            assert_eq!(plan(settled).look_again_us, None, "{settled:?}");
+        }
     }
 
     #[test]
