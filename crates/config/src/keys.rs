@@ -71,13 +71,13 @@ fn read(file: std::fs::File) -> Result<Secret, String> {
     let readable = |error| format!("can't be read: {error}");
     let mode = file.metadata().map_err(readable)?.mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(format!("others can read it (mode {mode:o}): make a new key, then chmod 600"));
+        return Err(format!("others can read it (mode {mode:o}): make a new one, then chmod 600"));
     }
     let mut text = String::new();
     file.take(KEY_BYTES_MAX).read_to_string(&mut text).map_err(readable)?;
     let text = text.trim();
     if text.len() < 24 || !text.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err("there is no key in it: remove it, and the next start makes one".to_owned());
+        return Err("there is no key in it; a key has 24 characters at least".to_owned());
     }
     Ok(Secret::new(text.to_owned()))
 }
