@@ -36,6 +36,8 @@ pub struct Config {
     pub secret_key: Option<Secret>,
     /// Where bundles and large payloads are shared by several servers, `s3://…`; `None` is in the data directory.
     pub blobs: Option<String>,
+    /// CPU units, in percent of all, that are kept for tenants that run nothing.
+    pub worker_headroom_percent: u32,
     /// Whether a server runs executions itself.
     pub worker_own: bool,
     /// What a worker is called in lists; `None` is the machine's name.
@@ -249,6 +251,7 @@ impl Config {
             },
             secret_key: read.secret("secret_key", 64)?,
             blobs: Some(read.text("blobs").0).filter(|place| !place.is_empty()),
+            worker_headroom_percent: read.small("worker.headroom_percent", 0, 90)?,
             worker_own: read.get("worker.own", yes_or_no)?,
             worker_name: Some(read.text("worker.name").0).filter(|name| !name.is_empty()),
             worker_drain: read.get("worker.drain", |text| {

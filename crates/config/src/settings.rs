@@ -83,6 +83,11 @@ pub const SETTINGS: &[Setting] = &[
         "where bundles and payloads over 64 KiB are: `s3://BUCKET/PREFIX` (the rest from AWS_* variables); else DATA_DIR",
     ),
     one(
+        "worker.headroom_percent",
+        "12",
+        "CPU units kept for tenants that run nothing, so that nobody fills a worker alone",
+    ),
+    one(
         "worker.own",
         "yes",
         "whether `serve` runs executions itself; `no` leaves them to workers elsewhere",

@@ -36,6 +36,7 @@ use tokio::sync::Notify;
 
 pub use bulkhead_sched::frequency::{Frequency, FrequencyError};
 pub use bulkhead_sched::gate::Gate;
+pub use bulkhead_sched::room::headroom;
 pub use bulkhead_sched::share::{Share, ShareLimits};
 pub use bulkhead_store::hot::model::{
     ExecutionFilter, GateChange, GateOf, Idempotency, Overlap, Page, RecallReason, Schedule,

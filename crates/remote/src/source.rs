@@ -24,6 +24,9 @@ use crate::{Held, Prepared, Remote};
 /// without a word goes unnoticed.
 const POLL: Duration = Duration::from_secs(10);
 
+/// As [`POLL`], for work, while all room that is left is kept for tenants that run nothing.
+const POLL_FULL: Duration = Duration::from_millis(50);
+
 /// How much longer the answer may take.
 const POLL_SLACK: Duration = Duration::from_secs(5);
 
@@ -47,7 +50,9 @@ fn failed(error: &ClientError) -> SourceError {
 impl WorkSource for Remote {
     async fn lease(&self, room: Room) -> Result<Vec<Lease>, SourceError> {
         let running = self.held().len();
-        let wait_ms = u64::try_from(POLL.as_millis()).unwrap_or(u64::MAX);
+        // What ends here meanwhile is room for everybody, of which the server does not know before it is asked again.
+        let poll = if room.is_for_the_idle() { POLL_FULL } else { POLL };
+        let wait_ms = u64::try_from(poll.as_millis()).unwrap_or(u64::MAX);
         let ask = LeaseRequest { me: self.me(running), room, wait_ms };
         let answer: LeaseAnswer = self
             .ask(Op::WorkerLease, &ask, POLL + POLL_SLACK)

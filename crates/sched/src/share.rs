@@ -7,7 +7,16 @@
 //!
 //! **Bound.** A tenant with one runnable execution waits for at most one pick of every other tenant that has
 //! runnable work, however much those have queued: each pick moves its tenant behind the newcomer, which enters at
-//! the clock. The test below holds this against an adversary with 100,000 queued.
+//! the clock. The test below holds this against an adversary with 100,000 queued. What can't begin does not take
+//! part: who is at a limit or paused is not picked ([`crate::gate`]), and what does not fit into a worker is passed
+//! over for at most [`crate::room::PASSED_OVER_MAX`].
+//!
+//! **In time.** A pick needs a free slot. With `n` other tenants that have runnable work, and slots that free every
+//! `d` (the mean time of an attempt over the number of slots), a newcomer waits for some `(n + 1) · d`. One tenant, or
+//! few, whose attempts take ten minutes must not make that the rest of their ten minutes: the last slots of each
+//! worker, its headroom ([`crate::room`]), are given to tenants that run nothing only. A tenant that runs nothing
+//! begins at once while a slot of the headroom is free; each of those is taken by a tenant's single attempt, so with
+//! `h` of them it waits for at most `n / h` rounds of such attempts, never for the end of what fills the rest.
 
 use std::time::Duration;
 

@@ -34,6 +34,9 @@ ALTER TABLE shares ADD COLUMN paused INTEGER NOT NULL DEFAULT 0;
 DROP INDEX shares_eligible;
 CREATE INDEX shares_eligible ON shares (vtime_us, tenant)
   WHERE queued > held AND running < running_max AND paused = 0;
+-- Whose turn it is where room is left only for who runs nothing.
+CREATE INDEX shares_idle ON shares (vtime_us, tenant)
+  WHERE queued > held AND running = 0 AND running_max > 0 AND paused = 0;
 
 ALTER TABLE schedules ADD COLUMN jitter_ms INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE schedules ADD COLUMN missed TEXT NOT NULL DEFAULT 'catch_up';

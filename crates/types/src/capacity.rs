@@ -50,13 +50,22 @@ pub struct Room {
     pub free: Units,
     /// What it has in all.
     pub total: Units,
+    /// The last so many CPU units are for tenants that run nothing.
+    #[serde(default)]
+    pub headroom: u32,
 }
 
 impl Room {
-    /// A worker with nothing to do.
+    /// A worker with nothing to do, and nothing kept for anybody.
     #[must_use]
     pub const fn idle(total: Units) -> Self {
-        Self { free: total, total }
+        Self { free: total, total, headroom: 0 }
+    }
+
+    /// Whether what is free is for tenants that run nothing.
+    #[must_use]
+    pub const fn is_for_the_idle(self) -> bool {
+        self.free.cpu <= self.headroom
     }
 
     /// What an attempt that asks for `asked` takes here: one that asks for more than there is gets the whole worker.

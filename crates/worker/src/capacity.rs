@@ -9,16 +9,17 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub(crate) struct Capacity {
     total: Units,
+    headroom: u32,
     taken: watch::Sender<Units>,
 }
 
 impl Capacity {
-    pub(crate) fn new(total: Units) -> Self {
-        Self { total, taken: watch::Sender::new(Units::default()) }
+    pub(crate) fn new(total: Units, headroom: u32) -> Self {
+        Self { total, headroom, taken: watch::Sender::new(Units::default()) }
     }
 
     fn room_beside(&self, taken: Units) -> Room {
-        Room { free: self.total.minus(taken), total: self.total }
+        Room { free: self.total.minus(taken), total: self.total, headroom: self.headroom }
     }
 
     /// Waits until a CPU unit is free; returns what is.
@@ -26,11 +27,14 @@ impl Capacity {
         self.until(|room| room.free.cpu > 0).await
     }
 
-    /// Waits until there is so much more room than `asked` that what did not fit may fit now: twice as much, or all.
+    /// Waits until there is so much more room than `asked` that what did not fit may fit now: twice as much, or all,
+    /// or no longer only what is kept for tenants that run nothing.
     pub(crate) async fn grown(&self, asked: Room) {
         let twice = asked.free.plus(asked.free);
         self.until(|room| {
-            room.free != asked.free && (room.free == room.total || room.free.covers(twice))
+            let larger = room.free == room.total || room.free.covers(twice);
+            let open = asked.is_for_the_idle() && !room.is_for_the_idle();
+            room.free != asked.free && (larger || open)
         })
         .await;
     }
@@ -81,7 +85,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_taken_is_no_room_until_it_is_given_back() {
-        let capacity = Arc::new(Capacity::new(units(4, 100)));
+        let capacity = Arc::new(Capacity::new(units(4, 100), 0));
         let all = capacity.take(units(9, 50));
         tokio::select! {
             biased;
@@ -94,5 +98,15 @@ mod tests {
         assert_eq!(asked.free, units(3, 40));
         let grown = tokio::join!(capacity.grown(asked), async { drop(first) });
         assert_eq!((grown.1, capacity.room().await.free), ((), units(4, 100)));
+    }
+
+    #[tokio::test]
+    async fn room_that_is_no_longer_kept_for_the_idle_is_worth_asking_again() {
+        let capacity = Arc::new(Capacity::new(units(16, 1_000), 2));
+        let [_others, last] = [13, 1].map(|cpu| capacity.take(units(cpu, 1)));
+        let asked = capacity.room().await;
+        assert!(asked.is_for_the_idle() && asked.free.cpu == 2);
+        tokio::join!(capacity.grown(asked), async { drop(last) });
+        assert!(!capacity.room().await.is_for_the_idle());
     }
 }

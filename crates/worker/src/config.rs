@@ -9,6 +9,8 @@ use bulkhead_types::Units;
 pub struct WorkerConfig {
     /// What it has for attempts to take.
     pub capacity: Units,
+    /// The last so many CPU units are for tenants that run nothing.
+    pub headroom: u32,
     /// How often leases are renewed, all in one write. Leases that live shorter are renewed at a third of their
     /// life.
     pub renew_every: Duration,
@@ -20,7 +22,7 @@ impl Default for WorkerConfig {
     fn default() -> Self {
         let renew_every = Duration::from_secs(5);
         let capacity = Units { cpu: 64, memory_mib: 8 * 1_024 };
-        Self { capacity, renew_every, drain: Duration::from_secs(30) }
+        Self { capacity, headroom: 0, renew_every, drain: Duration::from_secs(30) }
     }
 }
 

@@ -46,7 +46,7 @@ impl Worker {
     /// A worker that does nothing until [`Self::run`].
     #[must_use]
     pub fn new(config: WorkerConfig, source: Arc<dyn WorkSource>, runner: Runner) -> Self {
-        let capacity = Arc::new(Capacity::new(config.capacity));
+        let capacity = Arc::new(Capacity::new(config.capacity, config.headroom));
         let failed_us = AtomicU64::new(0);
         Self { config, source, runner, leases: Arc::default(), capacity, failed_us }
     }

@@ -55,6 +55,7 @@ impl OwnWorker {
 pub(crate) fn options(config: &Config) -> WorkerConfig {
     WorkerConfig {
         capacity: Units { cpu: config.worker_units, memory_mib: config.worker_memory_mib },
+        headroom: bulkhead_engine::headroom(config.worker_units, config.worker_headroom_percent),
         drain: config.worker_drain,
         ..WorkerConfig::default()
     }

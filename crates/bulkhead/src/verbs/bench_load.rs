@@ -20,6 +20,9 @@ use tokio::task::JoinSet;
 /// How long an idempotency key of the load is remembered.
 const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// What a server keeps for tenants that run nothing, as by default.
+const HEADROOM_PERCENT: u32 = 12;
+
 /// How long a worker of the load waits for work before it looks whether all is done.
 const LEASE_WAIT: Duration = Duration::from_millis(100);
 
@@ -107,6 +110,7 @@ pub(crate) async fn work(
 ) -> anyhow::Result<()> {
     let mut running = JoinSet::new();
     let total = Room::from(slots).total;
+    let headroom = bulkhead_engine::headroom(total.cpu, HEADROOM_PERCENT);
     while left.load(Ordering::SeqCst) > 0 {
         while let Some(done) = running.try_join_next() {
             done??;
@@ -118,7 +122,7 @@ pub(crate) async fn work(
             continue;
         }
         let free = Room::from(slots - running.len()).free;
-        for lease in engine.lease(&name, Room { free, total }).await? {
+        for lease in engine.lease(&name, Room { free, total, headroom }).await? {
             let (engine, left, takes) = (engine.clone(), Arc::clone(&left), attempt(&lease));
             running.spawn(async move {
                 if !takes.is_zero() {

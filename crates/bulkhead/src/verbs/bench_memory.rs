@@ -30,7 +30,8 @@ pub(crate) fn run(typed: &Bench, context: &Context) -> anyhow::Result<(Vec<Serie
     let node = context.config.runtime_dir.join("rootfs/runtime/node");
     let n = typed.n.unwrap_or(SLEEPERS);
     let units = n.to_string();
-    let ready = prepare(context, "bench", &[("worker.units", &units)])?;
+    let ready =
+        prepare(context, "bench", &[("worker.units", &units), ("worker.headroom_percent", "0")])?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let embedded = ready.start().await?;

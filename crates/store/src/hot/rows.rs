@@ -184,6 +184,8 @@ pub(crate) trait Rows {
     fn put_share(&mut self, share: &Share) -> Result<()>;
     /// Eligible shares with the smallest virtual times.
     fn eligible_shares(&mut self, limit: usize) -> Result<Vec<Share>>;
+    /// As above, of those that run nothing.
+    fn idle_shares(&mut self, limit: usize) -> Result<Vec<Share>>;
     fn virtual_clock(&mut self) -> Result<VirtualClock>;
     fn put_virtual_clock(&mut self, clock: VirtualClock) -> Result<()>;
 

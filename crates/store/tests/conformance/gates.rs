@@ -222,7 +222,7 @@ crate::cases! {
             world.submit(small("globex")).await;
         }
         let total = Units { cpu: 8, memory_mib: 10_000 };
-        let busy = Room { free: Units { cpu: 4, memory_mib: 10_000 }, total };
+        let busy = Room { free: Units { cpu: 4, memory_mib: 10_000 }, ..Room::idle(total) };
         assert_eq!(names(&world.lease_as(&worker("w"), busy).await), "small small small small");
         world.pass(Duration::from_secs(29));
         assert_eq!(world.lease_as(&worker("w"), busy).await.len(), 4);
@@ -242,5 +242,37 @@ crate::cases! {
         for _ in 0..3 {
             assert_eq!(world.lease_as(&worker("w"), room).await.len(), 1);
         }
+    }
+
+    async fn who_runs_nothing_finds_room_however_much_others_have_filled(world: World) {
+        for name in ["a", "b"] {
+            for _ in 0..200 {
+                world.submit(action(name)).await;
+            }
+        }
+        let mut room = Room { headroom: 4, ..Room::from(32) };
+        let filled = world.lease_as(&worker("w"), room).await;
+        assert_eq!(filled.len(), 28, "the headroom is left");
+        room.free.cpu = 4;
+        assert!(world.lease_as(&worker("w"), room).await.is_empty());
+        for name in ["c", "c", "d"] {
+            world.submit(action(name)).await;
+        }
+        let quiet = world.lease_as(&worker("w"), room).await;
+        assert_eq!(quiet.len(), 2, "one of each: who has begun is like everybody else");
+        room.free.cpu = 5;
+        assert_eq!(world.lease_as(&worker("w"), room).await.len(), 1, "above the headroom all may");
+    }
+
+    async fn one_dispatch_goes_on_into_the_headroom(world: World) {
+        for name in ["a", "a", "a", "a", "b"] {
+            world.submit(action(name)).await;
+        }
+        world.lease(1).await;
+        let room = Room { headroom: 2, ..Room::from(4) };
+        let names: Vec<String> =
+            world.lease_as(&worker("w"), room).await.iter().map(|l| l.function.tenant.to_string()).collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+        assert!(names.contains(&"b".to_owned()), "{names:?}");
     }
 }

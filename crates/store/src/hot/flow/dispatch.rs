@@ -72,7 +72,11 @@ impl Turn<'_> {
     fn load(&self, rows: &mut dyn Rows) -> Result<Vec<Share>> {
         let room = usize::try_from(self.room.free.cpu).unwrap_or(usize::MAX);
         let picks = room.min(LEASES_AT_ONCE_MAX - self.chosen.leased.len());
-        let mut shares = rows.eligible_shares(picks + self.passed_over.len())?;
+        let limit = picks + self.passed_over.len();
+        let mut shares = match self.room.is_for_the_idle() {
+            true => rows.idle_shares(limit)?,
+            false => rows.eligible_shares(limit)?,
+        };
         shares.retain(|share| !self.passed_over.contains(&share.tenant));
         Ok(shares)
     }
@@ -81,9 +85,10 @@ impl Turn<'_> {
     fn round(&mut self, rows: &mut dyn Rows, mut shares: Vec<Share>) -> Result<bool> {
         let (loaded, mut touched) = (shares.len(), HashSet::new());
         let in_vain = self.in_vain;
-        let mut keeps_room = false;
+        let (mut keeps_room, for_the_idle) = (false, self.room.is_for_the_idle());
         while self.goes_on()
             && !keeps_room
+            && self.room.is_for_the_idle() == for_the_idle
             && let Some(place) = share::pick(&shares)
         {
             let share = &mut shares[place];
@@ -91,7 +96,7 @@ impl Turn<'_> {
                 // Never seen; were it so, the tenant must not stop everybody else.
                 tracing::error!(tenant = %share.tenant, "a share counts ready executions that are not there");
                 share.held = share.queued;
-                touched.insert(place);
+                touched.insert(share.tenant.clone());
                 continue;
             };
             let fit = self.fit(&row);
@@ -104,21 +109,18 @@ impl Turn<'_> {
             } else {
                 keeps_room = fit == Fit::KeepRoom;
                 self.passed_over.insert(share.tenant.clone());
-                // Out of this turn; what is kept of the share says that it may go on.
-                let aside = shares.remove(place);
-                if touched.remove(&place) {
-                    rows.put_share(&aside)?;
-                }
-                touched =
-                    touched.into_iter().map(|at| if at > place { at - 1 } else { at }).collect();
-                continue;
             }
-            touched.insert(place);
+            let runs_something = for_the_idle && share.running > 0;
+            touched.insert(share.tenant.clone());
+            if runs_something || self.passed_over.contains(&share.tenant) {
+                rows.put_share(&shares.swap_remove(place))?;
+            }
         }
-        for place in touched {
-            rows.put_share(&shares[place])?;
-        }
-        let others = self.in_vain > in_vain || shares.len() < loaded;
+        let changed = shares.iter().filter(|share| touched.contains(&share.tenant));
+        changed.into_iter().try_for_each(|share| rows.put_share(share))?;
+        let others = self.in_vain > in_vain
+            || shares.len() < loaded
+            || self.room.is_for_the_idle() != for_the_idle;
         Ok(others && !keeps_room)
     }
 

@@ -320,6 +320,13 @@ impl Rows for MemRows {
         Ok(shares)
     }
 
+    fn idle_shares(&mut self, limit: usize) -> Result<Vec<Share>> {
+        let mut shares = self.eligible_shares(usize::MAX)?;
+        shares.retain(|share| share.running == 0);
+        shares.truncate(limit);
+        Ok(shares)
+    }
+
     fn virtual_clock(&mut self) -> Result<VirtualClock> {
         Ok(self.clock)
     }

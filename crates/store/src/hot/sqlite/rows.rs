@@ -274,6 +274,10 @@ impl Rows for SqliteRows<'_> {
         self.tx.all(sql::ELIGIBLE_SHARES, params![limit], columns::share)
     }
 
+    fn idle_shares(&mut self, limit: usize) -> Result<Vec<Share>> {
+        self.tx.all(sql::IDLE_SHARES, params![limit], columns::share)
+    }
+
     fn virtual_clock(&mut self) -> Result<VirtualClock> {
         let found = self.tx.one("SELECT vtime_us FROM virtual_clock", params![], |row| {
             Ok(VirtualClock(row.get(0)?))

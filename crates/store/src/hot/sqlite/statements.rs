@@ -76,6 +76,11 @@ pub(super) const ELIGIBLE_SHARES: &str = select_shares!(
     "WHERE queued > held AND running < running_max AND paused = 0 ORDER BY vtime_us, tenant LIMIT ?"
 );
 
+pub(super) const IDLE_SHARES: &str = select_shares!(
+    "WHERE queued > held AND running = 0 AND running_max > 0 AND paused = 0
+     ORDER BY vtime_us, tenant LIMIT ?"
+);
+
 pub(super) const FORGET_KEYS: &str = "DELETE FROM idempotency WHERE (scope, key) IN
      (SELECT scope, key FROM idempotency WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)";
 
@@ -133,6 +138,7 @@ mod tests {
             (super::NEXT_MOMENT, "workers_by_expiry"),
             (super::SHARE, "PRIMARY KEY"),
             (super::ELIGIBLE_SHARES, "shares_eligible"),
+            (super::IDLE_SHARES, "shares_idle"),
             (super::FORGET_KEYS, "idempotency_by_expiry"),
         ] {
             let plan = plan(sql).await;
