@@ -44,8 +44,9 @@ const STATEMENTS_KEPT: usize = 256;
 /// Page cache of each connection, in KiB.
 const CACHE_KIB: i64 = 16 * 1024;
 
-/// The WAL is brought home at about this many pages of 4 KiB, and cut to [`WAL_BYTES_KEPT`] afterwards.
-const CHECKPOINT_PAGES: i64 = 4_000;
+/// The WAL is brought home at about this many pages of 4 KiB, and cut to [`WAL_BYTES_KEPT`] afterwards. Pages that are
+/// written again and again, as those of the queue are, go home once each time.
+const CHECKPOINT_PAGES: i64 = 16_000;
 
 const WAL_BYTES_KEPT: i64 = 64 << 20;
 

@@ -158,7 +158,11 @@ fn give(
     row.worker = Some(dispatch.worker.clone());
     row.leased_at = Some(dispatch.now);
     row.started_at = row.started_at.or(row.leased_at);
-    row.checkpoint_at_start = rows.checkpoint_version(&row.scope)?;
+    // Before its first attempt nobody has saved one of its own.
+    row.checkpoint_at_start = match row.attempts == 1 && row.scope == row.id.as_str() {
+        true => 0,
+        false => rows.checkpoint_version(&row.scope)?,
+    };
     for gate in &mut gates {
         gate.running += 1;
         row.passed.push(gate.key.clone());

@@ -1,7 +1,8 @@
 //! Accepting an execution.
 
 use bulkhead_types::{
-    ConcurrencyKey, ExecutionId, ExecutionState, Fence, FunctionKey, RetryPolicy, Timestamp, Usage,
+    ConcurrencyKey, ExecutionId, ExecutionState, Fence, FunctionKey, Limits, RetryPolicy,
+    Timestamp, Usage,
 };
 
 use serde_json::Value;
@@ -78,8 +79,8 @@ pub(crate) fn prepare(
         trigger: submit.trigger,
         retry_of: submit.retry_of,
         input: None,
-        limits: json(&submit.limits)?,
-        retry: json::<RetryPolicy>(&submit.retry)?,
+        limits: brief_limits(&submit.limits)?,
+        retry: brief_retry(&submit.retry)?,
         exclusive,
         start_by: submit.start_by,
         concurrency: submit.concurrency,
@@ -187,6 +188,67 @@ fn function_scope(function: &FunctionKey) -> String {
     format!("{tenant}/{integration}/{}/{name}", kind.as_str())
 }
 
+/// Limits as an array of their values, in the order in which the type has them: an execution's row is written three
+/// times in its life, and the names would be a quarter of it. What has names is read as well.
+fn brief_limits(limits: &Limits) -> Result<String, StoreError> {
+    let l = limits;
+    json(&(
+        (l.time_ms, l.soft_percent, l.cpu_ms, l.memory_mib, l.processes, l.scratch_mib),
+        (l.scratch_inodes, l.input_bytes, l.output_bytes, l.log_bytes, l.log_lines),
+        (l.connections, l.cpu_units, l.memory_reserved_mib),
+    ))
+    .map(flat)
+}
+
+/// As [`brief_limits`].
+fn brief_retry(retry: &RetryPolicy) -> Result<String, StoreError> {
+    json(&(retry.max, retry.backoff_ms, retry.backoff_ms_max, retry.jitter))
+}
+
+/// One array out of an array of arrays of numbers.
+fn flat(nested: String) -> String {
+    let flat = nested.replace("],[", ",");
+    flat.replace("[[", "[").replace("]]", "]")
+}
+
 fn json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
     crate::db::to_json("executions", value)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_briefly_is_read_as_it_was() {
+        // Every value its own: two that changed places would be seen.
+        let limits = Limits {
+            time_ms: 1,
+            soft_percent: 2,
+            cpu_ms: Some(3),
+            memory_mib: 4,
+            processes: 5,
+            scratch_mib: 6,
+            scratch_inodes: 7,
+            input_bytes: 8,
+            output_bytes: 9,
+            log_bytes: 10,
+            log_lines: 11,
+            connections: 12,
+            cpu_units: 13,
+            memory_reserved_mib: 14,
+        };
+        let text = brief_limits(&limits).unwrap();
+        assert_eq!(text, "[1,2,3,4,5,6,7,8,9,10,11,12,13,14]");
+        assert_eq!(serde_json::from_str::<Limits>(&text).unwrap(), limits);
+        let usual = brief_limits(&Limits::default()).unwrap();
+        assert_eq!(serde_json::from_str::<Limits>(&usual).unwrap(), Limits::default());
+        let retry = RetryPolicy { max: 1, backoff_ms: 2, backoff_ms_max: 3, jitter: false };
+        let text = brief_retry(&retry).unwrap();
+        assert_eq!(serde_json::from_str::<RetryPolicy>(&text).unwrap(), retry);
+        let named = serde_json::to_string(&limits).unwrap();
+        assert_eq!(serde_json::from_str::<Limits>(&named).unwrap(), limits, "as before");
+    }
 }
