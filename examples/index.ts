@@ -5,3 +5,4 @@ import './demo/syncs/items.js';
 import './demo/webhooks/delivery.js';
 import './bench/actions/noop.js';
 import './bench/actions/sleep.js';
+import './bench/syncs/checkpoints.js';
