@@ -15,7 +15,7 @@ DROP INDEX executions_ready;
 CREATE INDEX executions_ready ON executions (tenant, rank, seq) WHERE state = 'queued' AND place = 0;
 CREATE INDEX executions_held ON executions (tenant, gate, rank, seq) WHERE state = 'queued' AND place = 1;
 CREATE INDEX executions_behind ON executions (tenant, lane, rank, seq) WHERE state = 'queued' AND place = 2;
-CREATE UNIQUE INDEX executions_front ON executions (tenant, lane)
+CREATE INDEX executions_front ON executions (tenant, lane)
   WHERE state = 'queued' AND lane IS NOT NULL AND place < 2;
 
 CREATE TABLE gates (

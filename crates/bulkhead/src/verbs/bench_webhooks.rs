@@ -84,8 +84,10 @@ async fn measure(embedded: &Embedded, typed: &Bench) -> anyhow::Result<(Vec<Seri
     }
     let lost = 500 + burst + sustained - ended(embedded, 500 + burst + sustained).await?;
 
-    let burst_acks =
-        Series::of_durations(format!("webhooks/burst of {burst}, acknowledged since it began"), &burst_acks);
+    let burst_acks = Series::of_durations(
+        format!("webhooks/burst of {burst}, acknowledged since it began"),
+        &burst_acks,
+    );
     let acks = Series::of_durations(format!("webhooks/{RATE} a second, acknowledged"), &acks);
     let count = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
     let targets = vec![

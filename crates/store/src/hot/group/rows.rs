@@ -196,6 +196,16 @@ impl Rows for GroupRows<'_> {
         Ok(shares)
     }
 
+    fn idle_shares(&mut self, limit: usize) -> Result<Vec<Share>> {
+        if self.desk.eligible.as_ref().is_some_and(|eligible| eligible.complete) {
+            let (mut shares, _) = self.eligible_known(usize::MAX);
+            shares.retain(|share| share.running == 0);
+            shares.truncate(limit);
+            return Ok(shares);
+        }
+        self.settled()?.idle_shares(limit)
+    }
+
     fn virtual_clock(&mut self) -> Result<VirtualClock> {
         if let Some((clock, _)) = self.desk.clock {
             return Ok(clock);
