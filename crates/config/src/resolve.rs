@@ -254,12 +254,7 @@ impl Config {
             worker_headroom_percent: read.small("worker.headroom_percent", 0, 90)?,
             worker_own: read.get("worker.own", yes_or_no)?,
             worker_name: Some(read.text("worker.name").0).filter(|name| !name.is_empty()),
-            worker_drain: read.get("worker.drain", |text| {
-                let time = humantime::parse_duration(text).ok();
-                let range = Duration::ZERO..=Duration::from_secs(24 * 3_600);
-                time.filter(|time| range.contains(time))
-                    .ok_or_else(|| "it must be a time from 0s to 24h, such as 30s".to_owned())
-            })?,
+            worker_drain: read.get("worker.drain", drain)?,
             worker_token: read.secret("worker.token", 24)?,
             worker_token_file: read.get("worker.token_file", |text| {
                 Ok((!text.is_empty()).then(|| around.directory.join(text)))
@@ -299,6 +294,14 @@ impl Config {
             runtime_dir,
         })
     }
+}
+
+fn drain(text: &str) -> Result<Duration, String> {
+    let range = Duration::ZERO..=Duration::from_secs(24 * 3_600);
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|time| range.contains(time))
+        .ok_or_else(|| "it must be a time from 0s to 24h, such as 30s".to_owned())
 }
 
 /// Attempts may take three quarters of the machine's memory, in MiB: the server, its caches, warm compartments and

@@ -6,10 +6,11 @@ use std::time::Duration;
 use bulkhead_sched::lease::LEASE;
 use bulkhead_sched::share::ShareLimits;
 use bulkhead_store::hot::model::{
-    Dispatch, ExecutionFilter, GateChange, GateOf, Idempotency, Settled,
+    Dispatch, ExecutionFilter, GateChange, GateOf, Idempotency, Settled, Submit,
 };
 use bulkhead_types::{
     ConcurrencyKey, ConnectionId, ExecutionId, ExecutionState, FunctionKind, LeaseRef, Outcome,
+    Timestamp,
 };
 
 use crate::world::{World, done, failed, function, submit, tenant, too_long, worker};
@@ -46,27 +47,32 @@ struct Memory {
     ids: Vec<ExecutionId>,
 }
 
+/// A submit, drawn.
+fn something(dice: &mut Dice, now: Timestamp) -> Submit {
+    let kind = *dice.of(&[FunctionKind::Action, FunctionKind::Sync, FunctionKind::Webhook]);
+    let mut asked = submit(dice.word(&TENANTS), kind, dice.word(&["f", "g"]));
+    asked.connection = Some(ConnectionId::parse(dice.word(&["c1", "c2"])).unwrap());
+    asked.retry.max = u32::try_from(dice.roll(3)).unwrap();
+    if dice.roll(3) == 0 {
+        let key = dice.word(&["k1", "k2"]).to_owned();
+        asked.idempotency = Some(Idempotency { key, ttl: Duration::from_secs(dice.roll(100)) });
+    }
+    if dice.roll(4) == 0 {
+        let name = dice.word(&["k1", "k2"]).to_owned();
+        asked.concurrency = Some(ConcurrencyKey { name, max: 1 });
+    }
+    if dice.roll(4) == 0 {
+        asked.start_by = Some(now.after(Duration::from_secs(dice.roll(30))));
+    }
+    asked
+}
+
 /// Takes one step; returns what the store answered, as text.
 async fn step(world: &World, dice: &mut Dice, memory: &mut Memory) -> String {
     let now = world.now();
     match dice.roll(13) {
         0..=3 => {
-            let kind = *dice.of(&[FunctionKind::Action, FunctionKind::Sync, FunctionKind::Webhook]);
-            let mut asked = submit(dice.word(&TENANTS), kind, dice.word(&["f", "g"]));
-            asked.connection = Some(ConnectionId::parse(dice.word(&["c1", "c2"])).unwrap());
-            asked.retry.max = u32::try_from(dice.roll(3)).unwrap();
-            if dice.roll(3) == 0 {
-                let key = dice.word(&["k1", "k2"]).to_owned();
-                asked.idempotency =
-                    Some(Idempotency { key, ttl: Duration::from_secs(dice.roll(100)) });
-            }
-            if dice.roll(4) == 0 {
-                let name = dice.word(&["k1", "k2"]).to_owned();
-                asked.concurrency = Some(ConcurrencyKey { name, max: 1 });
-            }
-            if dice.roll(4) == 0 {
-                asked.start_by = Some(now.after(Duration::from_secs(dice.roll(30))));
-            }
+            let asked = something(dice, now);
             let submitted = world.try_submit(asked).await;
             if let Ok(submitted) = &submitted {
                 memory.ids.push(submitted.execution.clone());
