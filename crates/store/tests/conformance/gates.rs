@@ -91,6 +91,21 @@ crate::cases! {
         assert_eq!(held(&world).await, 0);
     }
 
+    async fn a_pause_of_a_key_makes_no_limit_of_what_was_said_last(world: World) {
+        world.submit(keyed("f", "account", 5)).await;
+        let first = world.lease(9).await;
+        let account = GateOf::Key(tenant("acme"), "account".to_owned());
+        for pause in [true, false] {
+            world.store.set_gate(account.clone(), paused(pause)).await.unwrap();
+        }
+        for _ in 0..3 {
+            world.submit(keyed("f", "account", 1)).await;
+        }
+        assert!(world.lease(9).await.is_empty(), "the 5 of the one before was nobody's limit");
+        world.settle(&first[0].lease, done()).await;
+        assert_eq!(world.lease(9).await.len(), 1);
+    }
+
     async fn two_limits_at_once_are_both_kept_and_nobody_is_forgotten(world: World) {
         world.store.set_gate(of_function("f"), at_most(3)).await.unwrap();
         for connection in ["c1", "c2", "c3"] {

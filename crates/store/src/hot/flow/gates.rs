@@ -270,6 +270,10 @@ pub(crate) fn set(rows: &mut dyn Rows, of: &GateOf, change: GateChange) -> Resul
         share.gates += 1;
     }
     let mut gate = known.unwrap_or_else(|| Gate::new(key, None));
+    if !gate.set {
+        // What whoever began last said of a key is no limit that somebody set: a pause must not make it one.
+        gate.running_max = None;
+    }
     gate.running_max = change.running_max.unwrap_or(gate.running_max);
     gate.paused = change.paused.unwrap_or(gate.paused);
     gate.set = gate.running_max.is_some() || gate.paused;
