@@ -49,6 +49,7 @@ impl Engine {
         let unhurried = Notify::new();
         let history = every_moment(&unhurried, self, |engine| engine.forget_old());
         tokio::select! {
+            biased;
             () = shutdown => {}
             () = async { tokio::join!(leases, schedules, history, self.hear(), self.sweep_for_ever()); } => {}
         }

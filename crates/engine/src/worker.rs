@@ -93,7 +93,9 @@ impl Engine {
             if !leases.is_empty() {
                 return Ok(leases);
             }
+            // In order, here and in the background: what happens next is for the seed of a simulated run to say.
             tokio::select! {
+                biased;
                 () = filled => {},
                 // The permit of a notification that came during the dispatch was kept, so none is missed.
                 () = self.inner.runnable.notified() => {},

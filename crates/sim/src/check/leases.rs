@@ -105,11 +105,15 @@ impl Ledger {
         }
         // What ran out by one server's clock is over, whatever the others' say.
         self.workers.retain(|_, until| *until > now);
-        self.keys.retain(|_, (_, until)| *until > now);
         self.rows(rows)?;
         let lost = |id: &ExecutionId| tick.lost.iter().any(|(_, lease)| lease.execution == *id);
         let late: Vec<_> = tick.ended.iter().filter(|id| !lost(id)).cloned().collect();
         self.check_expired(&late, now)
+    }
+
+    /// A tick forgets the keys that ran out by its server's clock; a recovery does not.
+    pub(crate) fn keys_ran_out(&mut self, now: Timestamp) {
+        self.keys.retain(|_, (_, until)| *until > now);
     }
 
     /// Leases that their own worker did not name.

@@ -248,6 +248,10 @@ impl Store for SimStore {
             return Ok(Tick::default());
         }
         let done = self.inner().tick(now, limit).await?;
+        self.world.check(|book| {
+            book.ledger.keys_ran_out(now);
+            Ok(())
+        });
         self.show_tick("tick", &done, now).await;
         self.after("tick").await?;
         Ok(done)

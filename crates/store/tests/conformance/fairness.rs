@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bulkhead_sched::share::ShareLimits;
+use bulkhead_store::hot::model::Submit;
 use bulkhead_types::{FunctionKind, Lease};
 
 use crate::world::{World, action, done, submit, tenant};
@@ -91,5 +92,16 @@ crate::cases! {
         };
         assert!(world.store.dispatch(ask(2)).await.unwrap().more);
         assert!(!world.store.dispatch(ask(2)).await.unwrap().more);
+    }
+
+    async fn a_look_in_vain_gives_nobody_a_second_turn(world: World) {
+        let now = world.now();
+        world.submit(action("a")).await;
+        world.submit(action("a")).await;
+        world.submit(Submit { start_by: Some(now.after(Duration::from_secs(1))), ..action("b") }).await;
+        world.submit(action("c")).await;
+        world.pass(Duration::from_secs(2));
+        let given = names(&world.lease(2).await);
+        assert_eq!(given, "a c", "for two leases two tenants were loaded, and one of them was too late");
     }
 }

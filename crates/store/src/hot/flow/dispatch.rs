@@ -34,8 +34,8 @@ pub(crate) fn dispatch(rows: &mut dyn Rows, dispatch: &Dispatch) -> Result<Chose
     let (chosen, room) = (Chosen::default(), dispatch.room);
     let mut turn = Turn { dispatch, clock, room, chosen, in_vain: 0, passed_over: HashSet::new() };
     while turn.goes_on() {
-        let shares = turn.load(rows)?;
-        if shares.is_empty() || !turn.round(rows, shares)? {
+        let (shares, horizon) = turn.load(rows)?;
+        if shares.is_empty() || !turn.round(rows, shares, horizon.as_ref())? {
             break;
         }
     }
@@ -47,6 +47,13 @@ pub(crate) fn dispatch(rows: &mut dyn Rows, dispatch: &Dispatch) -> Result<Chose
     }
     turn.chosen.more = !turn.goes_on();
     Ok(turn.chosen)
+}
+
+/// The order of picks: see [`share::pick`].
+type Place = (i64, TenantId);
+
+fn place_of(share: &Share) -> Place {
+    (share.vtime_us, share.tenant.clone())
 }
 
 /// One dispatch, as far as it has come.
@@ -68,8 +75,9 @@ impl Turn<'_> {
             && self.in_vain < IN_VAIN_MAX
     }
 
-    /// As many shares as there can be picks.
-    fn load(&self, rows: &mut dyn Rows) -> Result<Vec<Share>> {
+    /// As many shares as there can be picks, and behind which place there may be others: picks beyond it would pass
+    /// over tenants that nobody looked at. Where each look is a pick, none goes so far.
+    fn load(&self, rows: &mut dyn Rows) -> Result<(Vec<Share>, Option<Place>)> {
         let room = usize::try_from(self.room.free.cpu).unwrap_or(usize::MAX);
         let picks = room.min(LEASES_AT_ONCE_MAX - self.chosen.leased.len());
         let limit = picks + self.passed_over.len();
@@ -77,14 +85,22 @@ impl Turn<'_> {
             true => rows.idle_shares(limit)?,
             false => rows.eligible_shares(limit)?,
         };
+        let all = shares.len() < limit;
+        let horizon = shares.iter().map(place_of).max().filter(|_| !all);
         shares.retain(|share| !self.passed_over.contains(&share.tenant));
-        Ok(shares)
+        Ok((shares, horizon))
     }
 
-    /// Picks among `shares` until none of them may start anything. Returns whether it may be worth to load others.
-    fn round(&mut self, rows: &mut dyn Rows, mut shares: Vec<Share>) -> Result<bool> {
+    /// Picks among `shares` up to `horizon`, until none of them may start anything. Returns whether it may be worth
+    /// to load others.
+    fn round(
+        &mut self,
+        rows: &mut dyn Rows,
+        mut shares: Vec<Share>,
+        horizon: Option<&Place>,
+    ) -> Result<bool> {
         let (loaded, mut touched) = (shares.len(), HashSet::new());
-        let in_vain = self.in_vain;
+        let (in_vain, mut beyond) = (self.in_vain, false);
         let (mut keeps_room, for_the_idle) = (false, self.room.is_for_the_idle());
         while self.goes_on()
             && !keeps_room
@@ -92,6 +108,10 @@ impl Turn<'_> {
             && let Some(place) = share::pick(&shares)
         {
             let share = &mut shares[place];
+            beyond = horizon.is_some_and(|horizon| place_of(share) > *horizon);
+            if beyond {
+                break;
+            }
             let Some(mut row) = rows.head(&share.tenant)? else {
                 // Never seen; were it so, the tenant must not stop everybody else.
                 tracing::error!(tenant = %share.tenant, "a share counts ready executions that are not there");
@@ -118,7 +138,8 @@ impl Turn<'_> {
         }
         let changed = shares.iter().filter(|share| touched.contains(&share.tenant));
         changed.into_iter().try_for_each(|share| rows.put_share(share))?;
-        let others = self.in_vain > in_vain
+        let others = beyond
+            || self.in_vain > in_vain
             || shares.len() < loaded
             || self.room.is_for_the_idle() != for_the_idle;
         Ok(others && !keeps_room)
