@@ -1,6 +1,7 @@
 // Turns a project into what is deployed: one bundle per function and a manifest.
 //
 //   node runtime/node/compiler/compile.mjs --project DIR --out DIR [--json] [--function NAME]... [--no-type-check]
+//   … --watch                        stays, and compiles anew at every change (src/watch.mjs), until its input ends
 //
 // OUT/manifest.json is {functions: [{spec, bundle, sourceMap}]}, file names relative to OUT. With --json, standard
 // output is one object: {ok: true, manifest, functions, notes} or {ok: false, errors: [{code, file, line, column,
@@ -11,6 +12,7 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { compile } from './src/pipeline.mjs';
 import { CompileError, internalError } from './src/errors.mjs';
+import { watch } from './src/watch.mjs';
 
 const OPTIONS = {
   project: { type: 'string', default: '.' },
@@ -18,6 +20,7 @@ const OPTIONS = {
   json: { type: 'boolean', default: false },
   function: { type: 'string', multiple: true, default: [] },
   'no-type-check': { type: 'boolean', default: false },
+  watch: { type: 'boolean', default: false },
 };
 
 function inWords({ file, line, column, code, message, todo }) {
@@ -36,6 +39,14 @@ async function main() {
   const { values } = parseArgs({ options: OPTIONS });
   if (values.out === undefined) throw new CompileError([internalError('--out DIR is missing')]);
   const project = fs.realpathSync(path.resolve(values.project));
+  if (values.watch) {
+    // Whoever started us is gone.
+    process.stdin.on('end', () => process.exit(0)).resume();
+    const out = path.resolve(values.out);
+    const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
+    await watch({ project, say, write: (functions) => write(out, functions) });
+    return undefined;
+  }
   const { functions, notes } = await compile({
     project,
     only: values.function,
@@ -60,8 +71,8 @@ function write(out, functions) {
 
 const wantsJson = process.argv.includes('--json');
 try {
-  const { outcome } = await main();
-  report(wantsJson, outcome);
+  const done = await main();
+  if (done !== undefined) report(wantsJson, done.outcome);
 } catch (error) {
   const errors = error instanceof CompileError ? error.errors : [internalError(String(error?.stack ?? error))];
   report(wantsJson, { ok: false, errors });

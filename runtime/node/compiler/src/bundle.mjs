@@ -5,7 +5,7 @@ import path from 'node:path';
 import { builtinModules } from 'node:module';
 import { build } from 'esbuild';
 import { OWN_MODULES, RUNTIME, SDK, SDK_NAMES } from './paths.mjs';
-import { usesSecrets } from './sources.mjs';
+import { withStacks } from './stacks.mjs';
 import { packageOf } from './typecheck.mjs';
 
 /** Built-in modules that open connections. */
@@ -64,15 +64,16 @@ export function bundleOptions(project) {
 }
 
 /**
+ * @param {(files: string[]) => boolean} namesSecrets whether these files of the author's use credentials
  * @returns {Promise<{bundles: Array<{code: Uint8Array, sourceMap: Uint8Array, uses: object}>, errors: object[]}>}
  *   bundles in the order of functions
  */
-export async function bundleAll(project, functions, program) {
-  const done = await Promise.all(functions.map((fn) => bundleOne(project, fn, program)));
+export async function bundleAll(project, functions, namesSecrets) {
+  const done = await Promise.all(functions.map((fn) => bundleOne(project, fn, namesSecrets)));
   return { bundles: done, errors: done.flatMap(({ errors }) => errors) };
 }
 
-async function bundleOne(project, fn, program) {
+async function bundleOne(project, fn, namesSecrets) {
   const refused = new Set();
   const result = await build({
     ...bundleOptions(project),
@@ -89,9 +90,10 @@ async function bundleOne(project, fn, program) {
   const inputs = Object.values(result.metafile.outputs).flatMap(({ inputs: parts }) => includedFiles(parts));
   return {
     errors,
-    code: output('.js'),
+    code: withStacks(output('.js'), output('.map')),
     sourceMap: output('.map'),
-    uses: usesOf(project, result.metafile, inputs, program),
+    uses: usesOf(project, result.metafile, inputs, namesSecrets),
+    inputs: inputs.map((file) => path.resolve(project, file)),
   };
 }
 
@@ -100,13 +102,13 @@ function includedFiles(parts) {
   return Object.entries(parts).filter(([, { bytesInOutput }]) => bytesInOutput > 0).map(([file]) => file);
 }
 
-function usesOf(project, metafile, inputs, program) {
+function usesOf(project, metafile, inputs, namesSecrets) {
   const files = inputs.filter((file) => !isOurs(path.resolve(project, file)));
   const absolute = files.map((file) => path.resolve(project, file));
   const own = absolute.filter((file) => !file.includes(`${path.sep}node_modules${path.sep}`));
   const network = files.some((file) => metafile.inputs[file].imports.some(({ path: name }) => opensConnections(name)));
   const outbound = network || absolute.some((file) => NETWORK_GLOBALS.test(fs.readFileSync(file, 'utf8')));
-  return { secrets: usesSecrets(program, own), outbound };
+  return { secrets: namesSecrets(own), outbound };
 }
 
 function isOurs(file) {

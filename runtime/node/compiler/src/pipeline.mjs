@@ -4,7 +4,7 @@ import { bundleAll } from './bundle.mjs';
 import { discover } from './discover.mjs';
 import { throwIfAny } from './errors.mjs';
 import { inspectAll } from './inspect.mjs';
-import { checkSources } from './sources.mjs';
+import { checkSources, usesSecrets } from './sources.mjs';
 import { specOf } from './spec.mjs';
 import { createProgram, typeErrors } from './typecheck.mjs';
 
@@ -21,7 +21,7 @@ export async function compile({ project, only, typeCheck }) {
   throwIfAny(checkSources(program, functions, project));
   if (typeCheck) throwIfAny(typeErrors(program, project));
 
-  const bundles = await bundleAll(project, functions, program);
+  const bundles = await bundleAll(project, functions, (files) => usesSecrets(program, files));
   throwIfAny(bundles.errors);
   const inspected = await inspectAll(project, functions);
   throwIfAny(inspected.errors);

@@ -69,15 +69,16 @@ function cacheOwn(host, options) {
 /**
  * @param {string} project
  * @param {Array<{file: string}>} functions
+ * @param {ts.Program} [before] of the same project: what did not change since is taken over
  * @returns {ts.Program}
  */
-export function createProgram(project, functions) {
+export function createProgram(project, functions, before) {
   const options = optionsOf(project);
   const host = ts.createCompilerHost(options);
   host.getCurrentDirectory = () => project;
   cacheOwn(host, { ...options, typeRoots: undefined });
   host.resolveModuleNameLiterals = resolver(options, host);
-  return ts.createProgram({ rootNames: functions.map(({ file }) => file), options, host });
+  return ts.createProgram({ rootNames: functions.map(({ file }) => file), options, host, oldProgram: before });
 }
 
 /** @returns {import('./errors.mjs').Finding[]} */

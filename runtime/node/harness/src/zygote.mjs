@@ -7,6 +7,7 @@ import path from 'node:path';
 import { patchConsole } from './sandbox/console.mjs';
 import { declareEnvironment, patchMachine } from './sandbox/environment.mjs';
 import { patchRandom } from './sandbox/random.mjs';
+import { tellStacksOf } from './sandbox/stacks.mjs';
 import { patchNetwork } from './net/patch.mjs';
 import { rehearseSchemas } from './rehearsal.mjs';
 import { enter } from './session.mjs';
@@ -30,7 +31,9 @@ function main() {
   process.once('beforeExit', () => {
     const notLoaded = failed('bundle');
     process.on('uncaughtException', notLoaded);
-    const definition = load(path.resolve(process.argv[2]));
+    const bundle = path.resolve(process.argv[2]);
+    tellStacksOf(bundle);
+    const definition = load(bundle);
     rehearseSchemas(definition);
     // What the bundle left for later turns is done here and once, not in every fork; no event loop is needed for it.
     process._tickCallback();

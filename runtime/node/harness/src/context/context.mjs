@@ -42,7 +42,7 @@ export function createContext(parts) {
   Object.assign(nango, {
     variant: values.variant ?? 'base',
     lastSyncDate: values.lastSyncDate ? new Date(values.lastSyncDate) : undefined,
-    isCLI: false,
+    isCLI: values.isCLI === true,
     ActionError,
     executionId: start.execution,
     attempt: start.attempt,

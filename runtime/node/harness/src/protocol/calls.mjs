@@ -68,7 +68,7 @@ export class Calls {
 }
 
 function withStack(error, at) {
-  const frames = at.stack.split('\n').slice(2).join('\n');
+  const frames = at.stack.split('\n').slice(1).join('\n');
   error.stack = `${error.name}: ${error.message}\n${frames}`;
   return error;
 }
