@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod authoring;
 mod machines;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit;
 
+pub(crate) use authoring::{Compile, Deploy, Dev, Dryrun, Generate, Init, Test};
 pub(crate) use machines::{Serve, Worker, Workers};
 
 /// Runs untrusted TypeScript functions, each execution in a sandbox of its own.
@@ -74,12 +76,25 @@ pub(crate) enum Verb {
     Serve(Serve),
     /// Run executions for a server elsewhere: walls and sandboxes, and nothing else.
     Worker(Worker),
+    /// Make a project to begin with: it type-checks, passes its tests and deploys.
+    Init(Init),
+    /// Check a project and bundle its functions.
+    Compile(Compile),
+    /// Run a project's functions on a server of their own, anew at every change of a file.
+    Dev(Dev),
+    /// Run one function of a project against a connection, without keeping what it writes.
+    Dryrun(Dryrun),
+    /// Replay recorded mocks against the functions of a project, in real sandboxes.
+    Test(Test),
+    /// Write files to begin with: tests.
+    #[command(subcommand)]
+    Generate(Generate),
     /// Compile a project and make its functions live.
     Deploy(Deploy),
     /// Make an earlier deployment's versions live again.
     Rollback {
-        /// Such as dep_…
-        deployment: String,
+        /// Such as dep_…; without one, the deployment before the newest.
+        deployment: Option<String>,
     },
     /// List deployments.
     Deployments,
@@ -136,25 +151,6 @@ pub(crate) enum Verb {
         /// Which shell.
         shell: clap_complete::Shell,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Deploy {
-    /// The project's directory.
-    #[arg(default_value = ".")]
-    pub(crate) project: PathBuf,
-    /// Only say what would change.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Go on although functions would be removed.
-    #[arg(long)]
-    pub(crate) allow_destructive: bool,
-    /// Deploy only this function and leave the others as they are; may be given again.
-    #[arg(long = "function", value_name = "NAME")]
-    pub(crate) functions: Vec<String>,
-    /// Do not check types.
-    #[arg(long)]
-    pub(crate) no_type_check: bool,
 }
 
 #[derive(Debug, Args)]
@@ -559,7 +555,7 @@ pub(crate) enum ConfigVerb {
     },
 }
 
-fn integration_and_name(text: &str) -> Result<(String, String), String> {
+pub(crate) fn integration_and_name(text: &str) -> Result<(String, String), String> {
     match text.split_once('/') {
         Some((integration, name)) if !integration.is_empty() && !name.is_empty() => {
             Ok((integration.to_owned(), name.to_owned()))

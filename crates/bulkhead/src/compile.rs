@@ -4,10 +4,10 @@ use std::io::Read as _;
 use std::path::Path;
 use std::process::Stdio;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bulkhead_api::DeployFunction;
 use bulkhead_config::Tools;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The largest bundle or source map that is read, in bytes.
@@ -46,8 +46,9 @@ struct Report {
     notes: Vec<Value>,
 }
 
-#[derive(Deserialize)]
-struct CompileError {
+/// What is wrong with a project, and where.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct CompileError {
     code: String,
     #[serde(default)]
     file: Option<String>,
@@ -61,7 +62,7 @@ struct CompileError {
 }
 
 impl CompileError {
-    fn in_words(&self) -> String {
+    pub(crate) fn in_words(&self) -> String {
         let place = self.file.as_deref().map_or_else(String::new, |file| match self.line {
             Some(line) => format!("{file}:{line}:{}: ", self.column.unwrap_or(1)),
             None => format!("{file}: "),
@@ -70,6 +71,19 @@ impl CompileError {
         format!("{place}{} [{}]{todo}", self.message, self.code)
     }
 }
+
+/// A project's mistakes.
+#[derive(Debug)]
+pub(crate) struct DoesNotCompile(pub(crate) Vec<CompileError>);
+
+impl std::fmt::Display for DoesNotCompile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let errors: Vec<_> = self.0.iter().map(CompileError::in_words).collect();
+        write!(f, "the project does not compile:\n{}", errors.join("\n"))
+    }
+}
+
+impl std::error::Error for DoesNotCompile {}
 
 /// Compiles a project. Notes go to `note`.
 pub(crate) fn compile(
@@ -98,13 +112,20 @@ pub(crate) fn compile(
         note(text.as_str().unwrap_or(&text.to_string()));
     }
     if !report.ok {
-        let errors: Vec<_> = report.errors.iter().map(CompileError::in_words).collect();
-        bail!("the project does not compile:\n{}", errors.join("\n"));
+        return Err(DoesNotCompile(report.errors).into());
     }
     collect(out.path())
 }
 
 fn collect(out: &Path) -> anyhow::Result<Vec<DeployFunction>> {
+    collect_some(out, |_| true)
+}
+
+/// Of what the compiler wrote, the functions whose bundle's file, without its end, is wanted.
+pub(crate) fn collect_some(
+    out: &Path,
+    wanted: impl Fn(&str) -> bool,
+) -> anyhow::Result<Vec<DeployFunction>> {
     let manifest: Manifest = serde_json::from_str(&read(&out.join("manifest.json"))?)
         .context("the compiler's manifest can't be read")?;
     let function = |entry: Entry| {
@@ -112,7 +133,8 @@ fn collect(out: &Path) -> anyhow::Result<Vec<DeployFunction>> {
         let source_map = entry.source_map.map(|name| read(&out.join(name))).transpose()?;
         Ok(DeployFunction { spec: entry.spec, bundle, source_map })
     };
-    manifest.functions.into_iter().map(function).collect()
+    let entries = manifest.functions.into_iter();
+    entries.filter(|entry| wanted(entry.bundle.trim_end_matches(".js"))).map(function).collect()
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

@@ -3,7 +3,18 @@
 use bulkhead_client::Client;
 use bulkhead_config::{Config, Raw, Surroundings, find_admin_key};
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Verb};
+
+/// Where `bulkhead dev` says which server it runs, while it runs; in the project.
+pub(crate) const DEV_FILE: &str = ".bulkhead/dev.json";
+
+/// Server and key of the `bulkhead dev` that runs in this directory.
+fn dev_server() -> Option<[(String, String); 2]> {
+    let text = std::fs::read(DEV_FILE).ok()?;
+    let said: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    let one = |name: &str| Some((name.to_owned(), said[name].as_str()?.to_owned()));
+    Some([one("server")?, one("key")?])
+}
 
 /// What every verb is handed.
 pub(crate) struct Context {
@@ -18,9 +29,18 @@ impl Context {
     /// Gathers and resolves the settings.
     pub(crate) fn new(cli: &Cli) -> anyhow::Result<Self> {
         let around = Surroundings::of_process(rustix::process::geteuid().is_root());
-        let flags = cli.settings();
-        let raw = Raw::gather(&around, cli.config.as_deref(), &flags)?;
-        let config = Config::resolve(&raw, &around)?;
+        let mut flags = cli.settings();
+        let mut raw = Raw::gather(&around, cli.config.as_deref(), &flags)?;
+        let mut config = Config::resolve(&raw, &around)?;
+        let talks = !matches!(cli.verb, Verb::Serve(_) | Verb::Worker(_) | Verb::Dev(_));
+        if talks
+            && config.client.key.is_none()
+            && let Some(dev) = dev_server()
+        {
+            flags.extend(dev);
+            raw = Raw::gather(&around, cli.config.as_deref(), &flags)?;
+            config = Config::resolve(&raw, &around)?;
+        }
         Ok(Self { raw, config, around, json: cli.json, flags })
     }
 

@@ -3,7 +3,7 @@
 //! Layout: [`cli`] is what can be typed; [`verbs`] has one file per verb; [`privileged`] is the start of what needs
 //! root, before there is a second thread; [`server`] wires database, engine, platform, worker and HTTP together,
 //! for `serve` as for `demo` and `bench`; [`adapters`] join the crates that must not know one another;
-//! [`measure`] is the shape of a measurement; [`output`] prints.
+//! [`measure`] is the shape of a measurement; [`rehearsal`] runs functions against mocks; [`output`] prints.
 //!
 //! Invariant: only here are concrete stores and walls named, clocks and randomness made, and lines written to
 //! standard output.
@@ -18,6 +18,7 @@ mod exit;
 mod measure;
 mod output;
 mod privileged;
+mod rehearsal;
 mod server;
 mod verbs;
 

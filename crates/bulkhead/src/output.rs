@@ -64,6 +64,17 @@ pub(crate) fn say(text: &str) {
     drop(written);
 }
 
+/// Asks; where nobody is at a terminal to be asked, the answer is yes.
+pub(crate) fn agreed(question: &str) -> anyhow::Result<bool> {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return Ok(true);
+    }
+    write!(io::stderr().lock(), "{question} [y/N] ")?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
 /// An error with its causes, once.
 pub(crate) fn complain(error: &anyhow::Error) {
     say(&format!("error: {error:#}"));

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use bulkhead_blobs::{Place, Store as Blobs};
 use bulkhead_config::{AdminKey, Config, Synchronous, load_or_create_admin_key};
 use bulkhead_egress::{Gateway, GatewayLimits, Rule, SystemResolver};
-use bulkhead_engine::{Engine, EngineOptions};
+use bulkhead_engine::{Engine, EngineOptions, Submit};
 use bulkhead_platform::{Platform, PlatformConfig, SecretKey};
 use bulkhead_server::{App, AppOptions};
 use bulkhead_store::hot::sqlite::SqliteStore;
@@ -37,6 +37,7 @@ pub(crate) struct Server {
     pub(crate) admin_key: AdminKey,
     /// Runs executions, unless they are left to workers elsewhere.
     worker: Option<OwnWorker>,
+    engine: Engine,
     app: App,
     stopping: watch::Sender<bool>,
     closing: watch::Sender<bool>,
@@ -50,6 +51,15 @@ impl Server {
     /// Starts everything. What a dead predecessor left half done is taken up again before the first request. Without a
     /// wall, the server leaves executions to workers elsewhere.
     pub(crate) async fn start(config: &Config, wall: Option<DynWall>) -> anyhow::Result<Self> {
+        Self::start_with(config, wall, |parts| parts).await
+    }
+
+    /// The same with some of what the worker is made of replaced.
+    pub(crate) async fn start_with(
+        config: &Config,
+        wall: Option<DynWall>,
+        change: impl FnOnce(Parts) -> Parts,
+    ) -> anyhow::Result<Self> {
         let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) =
             (Arc::new(SystemClock), Arc::new(SystemEntropy));
         let lock = lock_data_dir(config)?;
@@ -86,7 +96,7 @@ impl Server {
                 monotonic: Arc::new(SystemMonotonic::new()),
                 entropy: Arc::clone(&entropy),
             };
-            OwnWorker::start(config, &engine, worker_id, parts, stopped(stops.clone()))
+            OwnWorker::start(config, &engine, worker_id, change(parts), stopped(stops.clone()))
         });
         let background = run_background(engine.clone(), Arc::clone(&platform), closes.clone());
         let options = AppOptions {
@@ -100,7 +110,7 @@ impl Server {
             worker_ready: own_worker::ready(worker.as_ref()),
             metrics: metrics::of(worker.as_ref().map(OwnWorker::runner)),
         };
-        let app = App::new(engine, platform, entropy, options);
+        let app = App::new(engine.clone(), platform, entropy, options);
         let connections_max = config.http_connections as usize;
         let http = tokio::spawn(bulkhead_server::serve(
             listener,
@@ -108,12 +118,31 @@ impl Server {
             connections_max,
             stopped(closes),
         ));
-        Ok(Self { url, admin_key, worker, app, stopping, closing, http, background, _lock: lock })
+        Ok(Self {
+            url,
+            admin_key,
+            worker,
+            engine,
+            app,
+            stopping,
+            closing,
+            http,
+            background,
+            _lock: lock,
+        })
     }
 
     /// What runs this server's own attempts, and tells what it counted.
     pub(crate) fn runner(&self) -> Option<Runner> {
         self.worker.as_ref().map(OwnWorker::runner)
+    }
+
+    /// Runs one execution to its end, past the routes; returns its id.
+    pub(crate) async fn run(&self, submit: Submit) -> anyhow::Result<String> {
+        let id = self.engine.submit(submit).await?.execution;
+        let ended = self.engine.wait(&id, RUN_WAIT).await?;
+        ended.with_context(|| format!("{id} did not end within {} s", RUN_WAIT.as_secs()))?;
+        Ok(id.to_string())
     }
 
     /// Takes no more requests, lets those under way and running attempts come to their end within their deadlines,
@@ -137,6 +166,9 @@ impl Server {
         Ok(())
     }
 }
+
+/// How long [`Server::run`] waits: some attempts of the longest kind.
+const RUN_WAIT: Duration = Duration::from_secs(60 * 60);
 
 /// How long requests under way may take once the server stops.
 const REQUESTS_WAIT: Duration = Duration::from_secs(20);

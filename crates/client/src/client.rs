@@ -104,6 +104,15 @@ impl Client {
     /// # Errors
     /// When there is no answer in time, it is no success, or it is too large.
     pub async fn send(&self, request: Request) -> Result<Answer, ClientError> {
+        let answer = self.exchange(request).await?;
+        if (200..300).contains(&answer.status) { Ok(answer) } else { Err(failure(&answer)) }
+    }
+
+    /// Sends and reads the whole answer, whatever its status.
+    ///
+    /// # Errors
+    /// When there is no answer in time, or it is too large.
+    pub async fn exchange(&self, request: Request) -> Result<Answer, ClientError> {
         let deadline = route(request.op).deadline + DEADLINE_SLACK;
         let whole = async {
             let response = self.begin(&request, "application/json").await?;
@@ -114,14 +123,13 @@ impl Client {
                 body.map_err(|error| ClientError::Strange { status, why: error.to_string() })?;
             Ok(Answer { status, headers: head.headers, body: body.to_bytes() })
         };
-        let answer = match tokio::time::timeout(deadline, whole).await {
-            Ok(answer) => answer?,
+        match tokio::time::timeout(deadline, whole).await {
+            Ok(answer) => answer,
             Err(_) => {
                 let server = self.server.clone();
-                return Err(ClientError::TimedOut { server, seconds: deadline.as_secs() });
+                Err(ClientError::TimedOut { server, seconds: deadline.as_secs() })
             }
-        };
-        if (200..300).contains(&answer.status) { Ok(answer) } else { Err(failure(&answer)) }
+        }
     }
 
     /// Sends and reads the answer as JSON.
@@ -172,7 +180,7 @@ impl Client {
             builder = builder.header(http::header::AUTHORIZATION, format!("Bearer {key}"));
         }
         for (name, value) in &request.headers {
-            builder = builder.header(*name, value);
+            builder = builder.header(name.as_ref(), value);
         }
         let built = builder.body(Full::new(request.body.clone())).map_err(|error| {
             ClientError::Url(format!("{}{} ({error})", self.server, request.path))

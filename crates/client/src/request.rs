@@ -1,5 +1,6 @@
 //! A request, made from the route table.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bulkhead_api::routes::{Verb, route};
@@ -15,7 +16,7 @@ pub struct Request {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) query: String,
-    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) headers: Vec<(Cow<'static, str>, String)>,
     pub(crate) body: Bytes,
     pub(crate) json: bool,
 }
@@ -65,7 +66,21 @@ impl Request {
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
-        self.headers.push((name, value.to_owned()));
+        self.headers.push((Cow::Borrowed(name), value.to_owned()));
+        self
+    }
+
+    /// Calls an external API through the server's proxy; `path` and query, which begins with `?`, are sent as they are.
+    #[must_use]
+    pub fn proxy(method: Method, path: &str, query: &str) -> Self {
+        let path = format!("/v1/proxy/{}", path.trim_start_matches('/'));
+        Self { method, path, query: query.to_owned(), ..Self::new(Op::Proxy, &[]) }
+    }
+
+    /// Adds headers whose names are not known beforehand.
+    #[must_use]
+    pub fn headers(mut self, headers: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.headers.extend(headers.into_iter().map(|(name, value)| (Cow::Owned(name), value)));
         self
     }
 

@@ -1,5 +1,6 @@
 //! `bulkhead deploy`, `rollback`, `deployments`, `functions`
 
+use anyhow::Context as _;
 use bulkhead_api::{
     Change, Deploy as DeployBody, Deployment, DeploymentList, Function, FunctionList, Op,
 };
@@ -27,14 +28,14 @@ pub(crate) fn run(typed: &Deploy, context: &Context) -> anyhow::Result<u8> {
         allow_destructive: typed.allow_destructive,
         partial: !typed.functions.is_empty(),
     };
-    block_on(deploy(&client, body, typed.dry_run, context))
+    block_on(deploy(&client, body, typed, context))
 }
 
 /// Shows the difference, then makes it so.
 async fn deploy(
     client: &Client,
     mut body: DeployBody,
-    only_show: bool,
+    typed: &Deploy,
     context: &Context,
 ) -> anyhow::Result<u8> {
     // A dry run is never refused for what it would remove: it is there to show that.
@@ -43,11 +44,16 @@ async fn deploy(
     if !context.json {
         print_changes(&planned.changes)?;
     }
-    if only_show {
+    if typed.dry_run {
         if context.json {
             output::json(&planned)?;
         }
         return Ok(exit::DONE);
+    }
+    let changes = planned.changes.iter().any(|change| change.change != "unchanged");
+    if changes && !typed.yes && !output::agreed("make this live?")? {
+        output::say("nothing was changed");
+        return Ok(exit::FAILED);
     }
     (body.dry_run, body.allow_destructive) = (false, asked);
     let deployed: Deployment = client.call(Request::new(Op::Deploy, &[]).json(&body)).await?;
@@ -72,9 +78,13 @@ fn print_changes(changes: &[Change]) -> anyhow::Result<()> {
     output::table(&["change", "function", "kind", "details"], &rows)
 }
 
-pub(crate) fn rollback(deployment: &str, context: &Context) -> anyhow::Result<u8> {
+pub(crate) fn rollback(deployment: Option<&str>, context: &Context) -> anyhow::Result<u8> {
     let client = context.tenant()?;
-    let request = Request::new(Op::Rollback, &[deployment]);
+    let deployment = match deployment {
+        Some(deployment) => deployment.to_owned(),
+        None => block_on(before_newest(&client))?,
+    };
+    let request = Request::new(Op::Rollback, &[&deployment]);
     let deployed: Deployment = block_on(async { Ok(client.call(request).await?) })?;
     if context.json {
         output::json(&deployed)?;
@@ -83,6 +93,15 @@ pub(crate) fn rollback(deployment: &str, context: &Context) -> anyhow::Result<u8
         output::say(&format!("{} is live", output::or_dash(deployed.id.as_deref())));
     }
     Ok(exit::DONE)
+}
+
+/// The deployment that the newest took the place of.
+async fn before_newest(client: &Client) -> anyhow::Result<String> {
+    let list: DeploymentList = client.call(Request::new(Op::ListDeployments, &[])).await?;
+    let before = list.deployments.into_iter().nth(1).and_then(|deployment| deployment.id);
+    let before = before.context("there is no deployment before the newest to go back to")?;
+    output::say(&format!("going back to {before}"));
+    Ok(before)
 }
 
 pub(crate) fn deployments(context: &Context) -> anyhow::Result<u8> {

@@ -1,6 +1,7 @@
-//! A server of our own over a temporary directory, for `demo` and `bench`.
+//! A server of our own over a temporary directory, for `demo`, `bench`, `test` and `dryrun`.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -14,7 +15,7 @@ use bulkhead_telemetry::LogFormat;
 use bulkhead_wall::DynWall;
 use bulkhead_wall::fake::FakeWall;
 use bulkhead_wall_process::ProcessWall;
-use bulkhead_worker::Runner;
+use bulkhead_worker::{Parts, Runner};
 use rustix::process::{Gid, Uid};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -30,7 +31,8 @@ pub(crate) const TENANT: &str = "demo";
 pub(crate) struct Ready {
     config: Config,
     privileged: Privileged,
-    directory: TempDir,
+    /// Absent where data stays.
+    directory: Option<TempDir>,
 }
 
 /// Makes the directory and the launcher, and gives root away. `name` and the process id name the instance, so that
@@ -55,7 +57,23 @@ pub(crate) fn prepare(
     let instance = format!("{name}-{}", std::process::id());
     let privileged = privileged::begin(&config, &instance)?;
     bulkhead_telemetry::init(&config.log_level, LogFormat::Text)?;
-    Ok(Ready { config, privileged, directory })
+    Ok(Ready { config, privileged, directory: Some(directory) })
+}
+
+/// The same over a directory that stays, one server at a time.
+pub(crate) fn prepare_at(
+    context: &Context,
+    name: &str,
+    directory: &Path,
+    settings: &[(&str, &str)],
+) -> anyhow::Result<Ready> {
+    let data_dir = directory.to_str().context("the data directory's name is no text")?;
+    let needed = [("data_dir", data_dir)];
+    let config = context.embedded(&[("log.level", "warn")], &[&needed, settings].concat())?;
+    let hash = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let privileged = privileged::begin(&config, &format!("{name}-{hash}"))?;
+    bulkhead_telemetry::init(&config.log_level, LogFormat::Text)?;
+    Ok(Ready { config, privileged, directory: None })
 }
 
 /// A server that runs, with a tenant and its key.
@@ -66,8 +84,10 @@ pub(crate) struct Embedded {
     pub(crate) runner: Runner,
     /// Talks to it with the tenant's key.
     pub(crate) client: Client,
+    /// The tenant's key.
+    pub(crate) key: String,
     /// Removed with the last value.
-    _directory: TempDir,
+    _directory: Option<TempDir>,
 }
 
 /// A server whose sandboxes are no sandboxes: handlers answer at once, in this process.
@@ -79,19 +99,32 @@ pub(crate) async fn on_fake_wall(context: &Context) -> anyhow::Result<Embedded> 
     let config = context.embedded(&[("log.level", "warn")], &needed)?;
     bulkhead_telemetry::init(&config.log_level, LogFormat::Text)?;
     let wall = FakeWall::handler(|start, _| async move { Ok(start.input) });
-    serve(&config, wall, directory).await
+    serve(&config, wall, Some(directory), |parts| parts).await
 }
 
 impl Ready {
     /// Starts the server and makes the tenant.
     pub(crate) async fn start(self) -> anyhow::Result<Embedded> {
+        self.start_with(|parts| parts).await
+    }
+
+    /// The same with some of what the worker is made of replaced.
+    pub(crate) async fn start_with(
+        self,
+        change: impl FnOnce(Parts) -> Parts,
+    ) -> anyhow::Result<Embedded> {
         let wall = Arc::new(ProcessWall::new(self.privileged.launcher)?);
-        serve(&self.config, wall, self.directory).await
+        serve(&self.config, wall, self.directory, change).await
     }
 }
 
-async fn serve(config: &Config, wall: DynWall, directory: TempDir) -> anyhow::Result<Embedded> {
-    let server = Server::start(config, Some(wall)).await?;
+async fn serve(
+    config: &Config,
+    wall: DynWall,
+    directory: Option<TempDir>,
+    change: impl FnOnce(Parts) -> Parts,
+) -> anyhow::Result<Embedded> {
+    let server = Server::start_with(config, Some(wall), change).await?;
     let runner = server.runner().context("an embedded server runs its executions itself")?;
     let admin = Client::new(&server.url, Some(server.admin_key.secret.reveal()))?;
     let put = Request::new(Op::PutTenant, &[TENANT]).json(&PutTenant::default());
@@ -99,7 +132,7 @@ async fn serve(config: &Config, wall: DynWall, directory: TempDir) -> anyhow::Re
     let create = Request::new(Op::CreateKey, &[TENANT]).json(&json!({"label": "embedded"}));
     let key: KeyCreated = admin.call(create).await?;
     let client = admin.with_key(&key.secret);
-    Ok(Embedded { server, runner, client, _directory: directory })
+    Ok(Embedded { server, runner, client, key: key.secret, _directory: directory })
 }
 
 impl Embedded {

@@ -10,15 +10,20 @@ mod bench_memory;
 mod bench_replay;
 mod bench_start;
 mod bench_webhooks;
+mod compile;
 mod completions;
 mod config;
 mod connections;
 mod dead_letters;
 mod demo;
 mod deploy;
+mod dev;
 mod doctor;
+mod dryrun;
 pub(crate) mod embedded;
 mod executions;
+mod generate;
+mod init;
 mod integrations;
 mod keys;
 mod limits;
@@ -28,6 +33,7 @@ mod run;
 mod serve;
 mod sync;
 mod tenants;
+mod test;
 mod worker;
 mod workers;
 
@@ -43,8 +49,14 @@ use crate::context::Context;
 pub(crate) fn run(verb: Verb, context: Context) -> anyhow::Result<u8> {
     match verb {
         Verb::Serve(_) => serve::run(context),
+        Verb::Init(typed) => init::run(&typed, &context),
+        Verb::Compile(typed) => compile::run(&typed, &context),
+        Verb::Dev(typed) => dev::run(&typed, context),
+        Verb::Dryrun(typed) => dryrun::run(&typed, &context),
+        Verb::Test(typed) => test::run(&typed, &context),
+        Verb::Generate(typed) => generate::run(&typed, &context),
         Verb::Deploy(typed) => deploy::run(&typed, &context),
-        Verb::Rollback { deployment } => deploy::rollback(&deployment, &context),
+        Verb::Rollback { deployment } => deploy::rollback(deployment.as_deref(), &context),
         Verb::Deployments => deploy::deployments(&context),
         Verb::Functions => deploy::functions(&context),
         Verb::Run(typed) => run::run(&typed, &context),
