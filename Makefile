@@ -3,7 +3,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench clean
+.PHONY: help setup build demo audit test lint bench clean
 
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 # Walls are built by root.
@@ -14,6 +14,7 @@ BENCH ?= start action memory
 
 help:
 	@echo 'make demo    show Bulkhead at work: actions, a sync, webhooks, refused attacks'
+	@echo 'make audit   try to break out of every wall that there is here, with native controls'
 	@echo 'make test    run every check'
 	@echo 'make lint    lints, and licences of dependencies (compiles cargo-deny the first time)'
 	@echo 'make bench   measure the targets of SPECIFICATION.md (BENCH="start action memory")'
@@ -29,6 +30,9 @@ build: setup
 
 demo: build
 	@$(SUDO) $(TARGET)/release/bulkhead demo
+
+audit: build
+	@$(SUDO) $(TARGET)/release/bulkhead audit
 
 test: setup
 	@scripts/test.sh

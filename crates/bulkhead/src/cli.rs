@@ -141,6 +141,8 @@ pub(crate) enum Verb {
     Doctor,
     /// Show Bulkhead at work, on an embedded server with the functions in examples/.
     Demo(Demo),
+    /// Try to break out of every wall that there is here, on an embedded server; natively too, to show that it would work.
+    Audit(Audit),
     /// Measure, on an embedded server.
     Bench(Bench),
     /// Settings.
@@ -507,6 +509,19 @@ pub(crate) struct Demo {
     /// The examples [default: examples here].
     #[arg(long, default_value = "examples")]
     pub(crate) examples: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// Only this wall: process, gvisor or microvm; may be said again.
+    #[arg(long = "wall", value_name = "WALL", value_parser = ["process", "gvisor", "microvm"])]
+    pub(crate) walls: Vec<String>,
+    /// Only this case, such as F01; may be said again.
+    #[arg(long = "case", value_name = "ID")]
+    pub(crate) cases: Vec<String>,
+    /// Audit this wall in this process, for the process that started it.
+    #[arg(long, hide = true, value_name = "WALL")]
+    pub(crate) behind: Option<String>,
 }
 
 /// What to measure.

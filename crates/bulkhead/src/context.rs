@@ -61,6 +61,12 @@ impl Context {
         Ok(Config::resolve(&raw, &self.around)?)
     }
 
+    /// The settings that were typed, to be handed on to a process of our own.
+    pub(crate) fn typed_settings(&self) -> Vec<String> {
+        let pair = |(key, value): &(String, String)| ["--set".to_owned(), format!("{key}={value}")];
+        self.flags.iter().flat_map(pair).collect()
+    }
+
     /// A client with the tenant's key.
     pub(crate) fn tenant(&self) -> anyhow::Result<Client> {
         let key = self.config.client.key.as_ref().ok_or_else(|| {

@@ -88,6 +88,8 @@ pub(crate) struct Embedded {
     pub(crate) key: String,
     /// Removed with the last value.
     _directory: Option<TempDir>,
+    /// Where the server keeps everything.
+    data_dir: std::path::PathBuf,
 }
 
 /// A server whose sandboxes are no sandboxes: handlers answer at once, in this process.
@@ -132,10 +134,16 @@ async fn serve(
     let create = Request::new(Op::CreateKey, &[TENANT]).json(&json!({"label": "embedded"}));
     let key: KeyCreated = admin.call(create).await?;
     let client = admin.with_key(&key.secret);
-    Ok(Embedded { server, runner, client, key: key.secret, _directory: directory })
+    let data_dir = config.data_dir.clone();
+    Ok(Embedded { server, runner, client, key: key.secret, _directory: directory, data_dir })
 }
 
 impl Embedded {
+    /// Where the server keeps everything.
+    pub(crate) fn data_dir(&self) -> std::path::PathBuf {
+        self.data_dir.clone()
+    }
+
     /// Makes an integration and a connection to it.
     pub(crate) async fn connect(
         &self,

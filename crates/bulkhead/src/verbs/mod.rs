@@ -1,5 +1,6 @@
 //! One file per verb.
 
+mod audit;
 pub(crate) mod bench;
 mod bench_action;
 mod bench_checkpoint;
@@ -76,6 +77,7 @@ pub(crate) fn run(verb: Verb, context: Context) -> anyhow::Result<u8> {
         Verb::Workers(typed) => workers::run(typed, &context),
         Verb::Doctor => doctor::run(&context),
         Verb::Demo(typed) => demo::run(&typed, context),
+        Verb::Audit(typed) => audit::run(&typed, &context),
         Verb::Bench(typed) => bench::run(&typed, context),
         Verb::Config(typed) => config::run(&typed, &context),
         Verb::Completions { shell } => completions::run(shell),

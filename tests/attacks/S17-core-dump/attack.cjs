@@ -1,0 +1,3 @@
+exports.attack = () => {
+  process.abort();
+};
