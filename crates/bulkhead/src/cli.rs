@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod audit;
 mod authoring;
 mod machines;
 
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit;
 
+pub(crate) use audit::Audit;
 pub(crate) use authoring::{Compile, Deploy, Dev, Dryrun, Generate, Init, Test};
 pub(crate) use machines::{Serve, Worker, Workers};
 
@@ -509,19 +511,6 @@ pub(crate) struct Demo {
     /// The examples [default: examples here].
     #[arg(long, default_value = "examples")]
     pub(crate) examples: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Audit {
-    /// Only this wall: process, gvisor or microvm; may be said again.
-    #[arg(long = "wall", value_name = "WALL", value_parser = ["process", "gvisor", "microvm"])]
-    pub(crate) walls: Vec<String>,
-    /// Only this case, such as F01; may be said again.
-    #[arg(long = "case", value_name = "ID")]
-    pub(crate) cases: Vec<String>,
-    /// Audit this wall in this process, for the process that started it.
-    #[arg(long, hide = true, value_name = "WALL")]
-    pub(crate) behind: Option<String>,
 }
 
 /// What to measure.

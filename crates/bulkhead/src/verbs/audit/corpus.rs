@@ -148,6 +148,7 @@ impl Case {
         json!({
             "integration": integration, "kind": "action", "name": self.function(),
             "description": self.said.does, "limits": self.said.limits,
+            "uses": {"secrets": false, "outbound": true},
         })
     }
 }

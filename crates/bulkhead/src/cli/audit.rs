@@ -1,0 +1,16 @@
+//! What can be typed after `bulkhead audit`.
+
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// Only this wall: process, gvisor or microvm; may be said again.
+    #[arg(long = "wall", value_name = "WALL", value_parser = ["process", "gvisor", "microvm"])]
+    pub(crate) walls: Vec<String>,
+    /// Only this case, such as F01; may be said again.
+    #[arg(long = "case", value_name = "ID")]
+    pub(crate) cases: Vec<String>,
+    /// Audit this wall in this process, for the process that started it.
+    #[arg(long, hide = true, value_name = "WALL")]
+    pub(crate) behind: Option<String>,
+}
