@@ -56,7 +56,7 @@ const abuse = {
   'half a frame': (fd) => { write(fd, frame({ kind: 5, payload: Buffer.alloc(5000) }).subarray(0, 4000)); forever(); },
 };
 module.exports.default = { type: 'action', kind: 'action', exec: async (nango, input) => {
-  if (input.honest) return new Promise((done) => setTimeout(() => done(input.honest), 1500));
+  if (input.honest) return new Promise((done) => setTimeout(() => done(input.honest), 700));
   abuse[input.how](stream());
   return new Promise(() => setInterval(() => {}, 1000));
 } };
