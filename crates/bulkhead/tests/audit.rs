@@ -49,3 +49,16 @@ fn a_handful_of_attacks_work_natively_and_are_held_by_the_process_wall() {
         }
     }
 }
+
+/// The audit itself can fail: with a private address let through, what aims at it gets there.
+#[test]
+fn a_wall_with_a_hole_in_it_fails_the_cases_that_aim_there() {
+    let (report, well) = audit(&["F02", "N05", "P02"], &["--weaken-egress"]);
+    assert!(!well, "{report:#}");
+    let verdict = |id: &str| {
+        let cases = report["cases"].as_array().unwrap();
+        cases.iter().find(|case| case["id"] == id).unwrap()["verdict"].clone()
+    };
+    assert_eq!(verdict("N05"), "failed", "{report:#}");
+    assert_eq!((verdict("F02"), verdict("P02")), ("held".into(), "held".into()), "{report:#}");
+}

@@ -11,6 +11,9 @@
 //! Invariant: the guest knows nothing of Node.js, tenants or executions, and nothing that comes from a sandbox is
 //! parsed beyond a frame's header.
 
+#[cfg(all(feature = "weakened-for-audit", not(debug_assertions)))]
+compile_error!("`weakened-for-audit` opens the sandbox: it is for test builds alone");
+
 pub mod config;
 pub mod confine;
 pub mod filter;

@@ -21,7 +21,9 @@ pub(crate) fn start(slot: &SlotConfig) -> io::Result<RawPid> {
     if pid != 0 {
         return Ok(pid);
     }
-    let clean = kill_everything(slot).and_then(|()| wipe(&slot.scratch));
+    // Left as it is in test builds that the audit has to see through.
+    let wiped = || if cfg!(feature = "weakened-for-audit") { Ok(()) } else { wipe(&slot.scratch) };
+    let clean = kill_everything(slot).and_then(|()| wiped());
     sys::exit_now(i32::from(clean.is_err()))
 }
 

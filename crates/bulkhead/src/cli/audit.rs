@@ -10,6 +10,9 @@ pub(crate) struct Audit {
     /// Only this case, such as F01; may be said again.
     #[arg(long = "case", value_name = "ID")]
     pub(crate) cases: Vec<String>,
+    /// Let sandboxes reach every port of loopback, to see cases fail: N04 and N05 have to.
+    #[arg(long, hide = true)]
+    pub(crate) weaken_egress: bool,
     /// Audit this wall in this process, for the process that started it.
     #[arg(long, hide = true, value_name = "WALL")]
     pub(crate) behind: Option<String>,

@@ -33,7 +33,7 @@ const WALLS: [&str; 3] = ["process", "gvisor", "microvm"];
 
 pub(crate) fn run(typed: &Audit, context: &Context) -> anyhow::Result<u8> {
     if let Some(wall) = &typed.behind {
-        let findings = inside::run(context, wall, &typed.cases);
+        let findings = inside::run(context, wall, typed);
         // Read by the process that started this one.
         output::json(&findings.map_err(|error| format!("{error:#}")))?;
         return Ok(exit::DONE);
@@ -64,6 +64,9 @@ fn behind(
     command.args(["audit", "--behind", wall]).args(context.typed_settings());
     for case in &typed.cases {
         command.args(["--case", case]);
+    }
+    if typed.weaken_egress {
+        command.arg("--weaken-egress");
     }
     let runtime = format!("runtime_dir={}", context.config.runtime_dir.display());
     command.args(["--set", &runtime, "--json"]);

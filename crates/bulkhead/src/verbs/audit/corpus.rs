@@ -57,6 +57,10 @@ pub(super) struct Said {
     /// How often it runs, and as whom.
     #[serde(default)]
     pub(super) phases: Phases,
+    /// How often the same function looks, 1 unless said: places are used again in turn, and the one in which something
+    /// was left comes last.
+    #[serde(default = "once")]
+    pub(super) looks: u32,
     /// Limits of the function, as a function declares them.
     #[serde(default)]
     pub(super) limits: toml::Table,
@@ -68,6 +72,10 @@ pub(super) struct Said {
     pub(super) host: Option<String>,
     /// Why it is not run here, and where it is.
     pub(super) elsewhere: Option<String>,
+}
+
+fn once() -> u32 {
+    1
 }
 
 /// How often a function runs, and as whom.

@@ -19,6 +19,7 @@ use super::host;
 use super::judge::{Ended, Verdict, as_expected};
 use super::report::Finding;
 use super::targets::{Bound, Targets};
+use crate::cli::Audit;
 use crate::context::Context;
 use crate::output;
 use crate::verbs::embedded::{Embedded, Ready, prepare};
@@ -60,9 +61,9 @@ pub(super) struct Stage {
     memory: std::cell::Cell<u64>,
 }
 
-/// Runs `named` cases, or all, on the wall of this name. An error means that the wall can't be tried here.
-pub(super) fn run(context: &Context, wall: &str, named: &[String]) -> anyhow::Result<Vec<Finding>> {
-    let cases = cases(named)?;
+/// Runs the cases that were asked for on the wall of this name. An error means that the wall can't be tried here.
+pub(super) fn run(context: &Context, wall: &str, typed: &Audit) -> anyhow::Result<Vec<Finding>> {
+    let cases = cases(&typed.cases)?;
     let directory = tempfile::Builder::new().prefix("bulkhead-audit-").tempdir()?;
     std::fs::set_permissions(
         directory.path(),
@@ -70,7 +71,10 @@ pub(super) fn run(context: &Context, wall: &str, named: &[String]) -> anyhow::Re
     )?;
     std::fs::write(directory.path().join("canary"), CANARY)?;
     let bound = Bound::new()?;
-    let rule = format!("name=audit-api 127.0.0.1/32 :{}", bound.allowed()?);
+    let rule = match typed.weaken_egress {
+        true => "name=a-hole 127.0.0.0/8".to_owned(),
+        false => format!("name=audit-api 127.0.0.1/32 :{}", bound.allowed()?),
+    };
     let ready = prepare(
         context,
         "audit",
@@ -140,6 +144,8 @@ impl Stage {
     /// `Ok` and `Err` both say what was seen.
     async fn try_case(&self, case: &Case) -> Seen {
         let mark = self.mark();
+        // What an earlier case brought about is that one's.
+        self.targets.trapped();
         let seen = match &case.said.host {
             Some(name) => host::attack(name, self, &mark).await?,
             None => self.attack(case, &mark).await?,
@@ -167,8 +173,11 @@ impl Stage {
                     return Err(format!("leaving something failed: {code}: {message}"));
                 }
                 let look = self.input("look", mark);
-                let (same, _) = self.execute(client, &function, &look).await?;
-                let seen = as_expected(&same, &case.said.expect)?;
+                let mut seen = String::new();
+                for _ in 0..case.said.looks {
+                    let (same, _) = self.execute(client, &function, &look).await?;
+                    seen = as_expected(&same, &case.said.expect)?;
+                }
                 let (others, _) = self.execute(&self.other, &function, &look).await?;
                 as_expected(&others, &case.said.expect)
                     .map_err(|why| format!("another tenant's run: {why}"))?;

@@ -68,9 +68,9 @@ impl Bound {
 }
 
 impl Targets {
-    /// How often somebody reached the listener that nobody may reach.
+    /// How often somebody reached the listener that nobody may reach, since this was last asked.
     pub(super) fn trapped(&self) -> usize {
-        self.seen.load(Ordering::Relaxed)
+        self.seen.swap(0, Ordering::Relaxed)
     }
 }
 
