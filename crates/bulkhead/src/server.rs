@@ -88,14 +88,7 @@ impl Server {
         let (stopping, stops) = watch::channel(false);
         let (closing, closes) = watch::channel(false);
         let worker = wall.map(|wall| {
-            let parts = Parts {
-                host: Arc::new(PlatformHost(Arc::clone(&platform))),
-                wall,
-                egress: Arc::new(TenantEgress { platform: Arc::clone(&platform), gateway }),
-                clock: Arc::clone(&clock),
-                monotonic: Arc::new(SystemMonotonic::new()),
-                entropy: Arc::clone(&entropy),
-            };
+            let parts = parts_of(&platform, gateway, wall, (&clock, &entropy));
             OwnWorker::start(config, &engine, worker_id, change(parts), stopped(stops.clone()))
         });
         let background = run_background(engine.clone(), Arc::clone(&platform), closes.clone());
@@ -169,6 +162,23 @@ impl Server {
 
 /// How long [`Server::run`] waits: some attempts of the longest kind.
 const RUN_WAIT: Duration = Duration::from_secs(60 * 60);
+
+/// What a worker of our own is made of.
+fn parts_of(
+    platform: &Arc<Platform>,
+    gateway: Gateway,
+    wall: DynWall,
+    (clock, entropy): (&Arc<dyn Clock>, &Arc<dyn Entropy>),
+) -> Parts {
+    Parts {
+        host: Arc::new(PlatformHost(Arc::clone(platform))),
+        wall,
+        egress: Arc::new(TenantEgress { platform: Arc::clone(platform), gateway }),
+        clock: Arc::clone(clock),
+        monotonic: Arc::new(SystemMonotonic::new()),
+        entropy: Arc::clone(entropy),
+    }
+}
 
 /// How long requests under way may take once the server stops.
 const REQUESTS_WAIT: Duration = Duration::from_secs(20);

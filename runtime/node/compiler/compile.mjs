@@ -1,7 +1,8 @@
 // Turns a project into what is deployed: one bundle per function and a manifest.
 //
 //   node runtime/node/compiler/compile.mjs --project DIR --out DIR [--json] [--function NAME]... [--no-type-check]
-//   … --watch                        stays, and compiles anew at every change (src/watch.mjs), until its input ends
+//   … --watch                        stays, and compiles anew at every change (src/watch.mjs), until its
+//                                    input ends; OUT is removed then
 //
 // OUT/manifest.json is {functions: [{spec, bundle, sourceMap}]}, file names relative to OUT. With --json, standard
 // output is one object: {ok: true, manifest, functions, notes} or {ok: false, errors: [{code, file, line, column,
@@ -40,9 +41,10 @@ async function main() {
   if (values.out === undefined) throw new CompileError([internalError('--out DIR is missing')]);
   const project = fs.realpathSync(path.resolve(values.project));
   if (values.watch) {
-    // Whoever started us is gone.
-    process.stdin.on('end', () => process.exit(0)).resume();
     const out = path.resolve(values.out);
+    // Whoever started us is gone, or may not remove what is ours.
+    process.on('exit', () => fs.rmSync(out, { recursive: true, force: true }));
+    process.stdin.on('end', () => process.exit(0)).resume();
     const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
     await watch({ project, say, write: (functions) => write(out, functions) });
     return undefined;

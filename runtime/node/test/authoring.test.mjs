@@ -12,6 +12,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { compile } from '../compiler/src/pipeline.mjs';
 import { decoded, reduced } from '../compiler/src/stacks.mjs';
+import { page, undocumented } from '../sdk/reference.mjs';
 import { NODE, runBundle } from './support/peer.mjs';
 
 const repository = fileURLToPath(new URL('../../..', import.meta.url));
@@ -128,7 +129,9 @@ test('the compiler that stays tells of every change, and of the types afterwards
   assert.deepEqual((await next()).changed, ['hello.action.greet', 'hello.sync.people']);
   assert.deepEqual(await next(), { step: 'types', ok: true, errors: [] });
   change('Hello', 'Hi');
-  assert.deepEqual(await next(), { step: 'build', ok: true, changed: ['hello.action.greet'], all: false, notes: [] });
+  const { took_ms: took, ...built } = await next();
+  assert.deepEqual(built, { step: 'build', ok: true, changed: ['hello.action.greet'], all: false, notes: [] });
+  assert.ok(took > 0);
   assert.match(fs.readFileSync(path.join(out, 'hello.action.greet.js'), 'utf8'), /Hi, /);
   assert.equal((await next()).step, 'types');
   change('greeting: `', 'greting: `');
@@ -143,4 +146,10 @@ test('the compiler that stays tells of every change, and of the types afterwards
   assert.deepEqual([gone.ok, gone.all, gone.changed], [true, true, []], JSON.stringify(gone));
   child.stdin.end();
   assert.equal((await once(child, 'exit'))[0], 0);
+});
+
+test('everything of the SDK is documented, and docs/sdk.md says what its types say', () => {
+  assert.deepEqual(undocumented(), []);
+  const written = fs.readFileSync(path.join(repository, 'docs/sdk.md'), 'utf8');
+  assert.ok(written === page(), 'docs/sdk.md is old: node runtime/node/sdk/reference.mjs');
 });

@@ -32,7 +32,7 @@ pub(crate) fn run(typed: &Dev, context: Context) -> anyhow::Result<u8> {
     let input = argument(&typed.input)?;
     let watch = Watch::start(&context.config.tools, &project)?;
     let note = Reserved::new(&project, project.join(DEV_FILE))?;
-    let ready = prepare_at(&context, "dev", &data_dir(&project), &[("listen", &typed.listen)])?;
+    let ready = prepare_at(&context, "dev", &data_dir(&project)?, &[("listen", &typed.listen)])?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let embedded = ready.start().await?;
@@ -47,10 +47,15 @@ pub(crate) fn run(typed: &Dev, context: Context) -> anyhow::Result<u8> {
     })
 }
 
-fn data_dir(project: &Path) -> PathBuf {
+/// The project's own. Who we become passes through to it, and lists nothing.
+fn data_dir(project: &Path) -> anyhow::Result<PathBuf> {
     use sha2::Digest as _;
+    let why = || format!("can't make {DATA}");
+    std::fs::create_dir_all(DATA).with_context(why)?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+    std::fs::set_permissions(DATA, mode).with_context(why)?;
     let hash = sha2::Sha256::digest(project.as_os_str().as_encoded_bytes());
-    Path::new(DATA).join(hex::encode(&hash[..8]))
+    Ok(Path::new(DATA).join(hex::encode(&hash[..8])))
 }
 
 async fn follow(

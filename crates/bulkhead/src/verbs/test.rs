@@ -154,8 +154,9 @@ fn check_end(differences: &mut Differences, scene: &Scene, ended: &Ended) {
     match (&mocks.error, error) {
         (None, None) => {}
         (None, Some(error)) => {
-            let stack = ended.stack().map_or_else(String::new, |stack| format!("\n{stack}"));
-            differences.say(format!("it failed with {}: {}{stack}", error.code, error.message));
+            // A stack begins with the message.
+            let stack = ended.stack().unwrap_or(&error.message);
+            differences.say(format!("it failed with {}: {stack}", error.code));
             return;
         }
         (Some(_), None) => differences.say("it should have failed, and did not".to_owned()),

@@ -1,7 +1,7 @@
 // A compiler that stays: every change of a file is bundled at once and told; what the types say comes after, from a
 // thread of its own, so that nobody waits for it. One line of JSON on standard output for each:
 //
-//   {step: 'build', ok: true, changed: [names], all: boolean, notes}     files and manifest.json are in OUT
+//   {step: 'build', ok: true, changed: [names], all: boolean, notes, took_ms}     files and manifest.json are in OUT
 //   {step: 'build' | 'types', ok: false, errors}       {step: 'types', ok: true, errors: []}
 
 import crypto from 'node:crypto';
@@ -30,13 +30,13 @@ export async function watch({ project, say, write }) {
   let changed = new Set();
   let timer;
   let running = Promise.resolve();
-  const turn = async () => {
+  const turn = async (since = performance.now()) => {
     const files = changed;
     changed = new Set();
     try {
       const { functions, build } = await rebuilt(project, kept, files);
       write(functions);
-      say({ step: 'build', ok: true, ...build });
+      say({ step: 'build', ok: true, ...build, took_ms: Math.round(performance.now() - since) });
       types(functions.map(({ fn }) => fn));
     } catch (error) {
       const errors = error instanceof CompileError ? error.errors : [internalError(String(error?.stack ?? error))];
@@ -46,8 +46,9 @@ export async function watch({ project, say, write }) {
   fs.watch(project, { recursive: true }, (_, name) => {
     if (name === null || IGNORED.test(name)) return;
     changed.add(path.join(project, name));
+    const since = performance.now();
     clearTimeout(timer);
-    timer = setTimeout(() => (running = running.then(turn)), SETTLE_MS);
+    timer = setTimeout(() => (running = running.then(() => turn(since))), SETTLE_MS);
   });
   await turn();
 }

@@ -7,10 +7,15 @@ export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
 /** A connection with its credentials, shaped by the integration's way of authenticating. */
 export interface Connection<Metadata = any> {
+  /** Its name. */
   connection_id: string;
+  /** Of which integration. */
   provider_config_key: string;
+  /** By the integration's way of authenticating; `type` says which: `API_KEY`, `BASIC`, `OAUTH2`, … */
   credentials: any;
+  /** What else belongs to it, such as a subdomain. */
   connection_config: Record<string, any>;
+  /** What the product keeps with it. */
   metadata: Metadata;
   [field: string]: any;
 }
@@ -21,20 +26,31 @@ export interface ActionContext<Metadata = any, Checkpoint = any> {
   readonly connectionId: string;
   /** The integration's name. */
   readonly providerConfigKey: string;
+  /** The kind of API. */
   readonly provider?: string;
+  /** A number that stands for the tenant. */
   readonly environmentId?: number;
+  /** The tenant's name. */
   readonly environmentName?: string;
+  /** A number that stands for the tenant. */
   readonly accountId?: number;
+  /** The execution's id. */
   readonly activityLogId: string;
+  /** Stands for this sync of this connection. */
   readonly syncId?: string;
+  /** A number that stands for the execution of a sync. */
   readonly syncJobId?: number;
+  /** A number that stands for the connection. */
   readonly nangoConnectionId?: number;
+  /** `action`, `sync`, `webhook` or `on-event`. */
   readonly scriptType: string;
   /** Always `base`. */
   readonly variant: string;
   /** When this sync last began, if it ever did. */
   readonly lastSyncDate?: Date;
+  /** What `log` leaves out; `setLogger` changes it. */
   readonly logger: { level: LogLevel | 'off' };
+  /** Whether `bulkhead dryrun` or `bulkhead test` runs it. */
   readonly isCLI: boolean;
   /** The class of errors whose payload goes to the caller. */
   readonly ActionError: typeof ActionError;
@@ -49,10 +65,15 @@ export interface ActionContext<Metadata = any, Checkpoint = any> {
 
   /** Calls the provider's API; the host adds the credentials. */
   proxy<T = any>(config: ProxyConfiguration): Promise<ProxyResponse<T>>;
+  /** As `proxy`, with the method GET. */
   get<T = any>(config: Omit<ProxyConfiguration, 'method'>): Promise<ProxyResponse<T>>;
+  /** As `proxy`, with the method POST. */
   post<T = any>(config: Omit<ProxyConfiguration, 'method'>): Promise<ProxyResponse<T>>;
+  /** As `proxy`, with the method PUT. */
   put<T = any>(config: Omit<ProxyConfiguration, 'method'>): Promise<ProxyResponse<T>>;
+  /** As `proxy`, with the method PATCH. */
   patch<T = any>(config: Omit<ProxyConfiguration, 'method'>): Promise<ProxyResponse<T>>;
+  /** As `proxy`, with the method DELETE. */
   delete<T = any>(config: Omit<ProxyConfiguration, 'method'>): Promise<ProxyResponse<T>>;
   /** Yields page after page of a list. */
   paginate<T = any>(config: ProxyConfiguration): AsyncGenerator<T[], undefined, void>;
@@ -68,7 +89,9 @@ export interface ActionContext<Metadata = any, Checkpoint = any> {
   getConnection(providerConfigKey?: string, connectionId?: string, options?: object): Promise<Connection<Metadata>>;
   /** The connection's credential. Using it declares that credentials may enter the sandbox. */
   getToken(): Promise<any>;
+  /** The integration: `unique_key`, `provider`, `display_name`, `base_url`; kept for 60 s. */
   getIntegration(options?: object): Promise<any>;
+  /** Where the provider sends its webhooks. */
   getWebhookURL(): Promise<string | undefined>;
   /** The connection's metadata. */
   getMetadata<T = Metadata>(): Promise<T>;
@@ -83,10 +106,12 @@ export interface ActionContext<Metadata = any, Checkpoint = any> {
   getCheckpoint(): Promise<Checkpoint | null>;
   /** Durable once it resolves. After the soft deadline it ends the attempt, and the next goes on from here. */
   saveCheckpoint(checkpoint: Checkpoint): Promise<void>;
+  /** Forgets it: the next execution begins anew. None is fine, too. */
   clearCheckpoint(): Promise<void>;
 
   /** A line of the execution's log. A last argument `{ level }` sets the level. */
   log(message: any, ...args: any[]): Promise<void>;
+  /** From which level on `log` keeps lines. */
   setLogger(logger: { level: LogLevel | 'off' }): void;
   /** Checks input; logs each issue and throws an ActionError when it does not fit. */
   zodValidateInput<S extends Schema>(check: { zodSchema: S; input: unknown }): Promise<{ success: true; data: Infer<S> }>;
@@ -98,19 +123,23 @@ export interface ActionContext<Metadata = any, Checkpoint = any> {
     action: string,
     input?: Input,
   ): Promise<Output>;
+  /** Runs a sync of a connection, besides its schedule. */
   triggerSync(providerConfigKey: string, connectionId: string, sync: string | { name: string; variant?: string }, options?: unknown): Promise<void>;
+  /** Starts the schedules of syncs; of this connection unless another is named. */
   startSync(providerConfigKey: string, syncs: Array<string | { name: string; variant?: string }>, connectionId?: string): Promise<void>;
 
   /** A lock of the tenant's, held by this execution until its end at the latest. Resolves to whether it was taken. */
   tryAcquireLock(lock: { key: string; ttlMs: number }): Promise<boolean>;
+  /** Gives a lock back. Resolves to whether this execution held it. */
   releaseLock(lock: { key: string }): Promise<boolean>;
+  /** Gives back all that this execution holds. */
   releaseAllLocks(): Promise<void>;
 
   /** @deprecated Use getMetadata. */
   getFieldMapping(): Promise<any>;
   /** @deprecated Use updateMetadata. */
   setFieldMapping(fieldMapping: Record<string, string>): Promise<any>;
-  /** @deprecated */
+  /** @deprecated What the declaration says under `attributes`. */
   getFlowAttributes<T = any>(): T | null;
 }
 
@@ -142,6 +171,7 @@ export interface SyncContext<M extends Models = Models, Metadata = any, Checkpoi
   ): AsyncGenerator<RecordOf<M, Name>, void, void>;
   /** From here on, what is not saved again is marked as deleted by `trackDeletesEnd`. */
   trackDeletesStart(model: keyof M & string): Promise<void>;
+  /** Marks as deleted what was not saved since `trackDeletesStart`, also of the attempts before; says which. */
   trackDeletesEnd(model: keyof M & string): Promise<{ deletedKeys: string[] }>;
   /** Marks as deleted what this execution did not save. */
   deleteRecordsFromPreviousExecutions(model: keyof M & string): Promise<{ deletedKeys: string[] }>;

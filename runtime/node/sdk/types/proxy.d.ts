@@ -19,6 +19,7 @@ export interface PaginationBase {
 
 /** The response names a cursor for the next page. */
 export interface CursorPagination extends PaginationBase {
+  /** By cursor. */
   type: 'cursor';
   /** The parameter that the cursor is sent as; dotted names nest in a body. */
   cursor_name_in_request: string;
@@ -28,6 +29,7 @@ export interface CursorPagination extends PaginationBase {
 
 /** The response links to the next page. */
 export interface LinkPagination extends PaginationBase {
+  /** By link. */
   type: 'link';
   /** The relation in the Link header, usually `next`. */
   link_rel_in_response_header?: string;
@@ -37,6 +39,7 @@ export interface LinkPagination extends PaginationBase {
 
 /** The request says where to go on. */
 export interface OffsetPagination extends PaginationBase {
+  /** By offset or page number. */
   type: 'offset';
   /** The parameter that the offset is sent as. */
   offset_name_in_request: string;
@@ -52,6 +55,7 @@ export interface ProxyConfiguration {
   endpoint: string;
   /** Default: GET. */
   method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 'get' | 'post' | 'put' | 'patch' | 'delete';
+  /** The function's own; credentials are added on the host. */
   headers?: Record<string, string>;
   /** `undefined` is skipped, arrays are joined with commas. */
   params?: string | Record<string, string | number | boolean | string[] | number[] | undefined>;
@@ -65,10 +69,13 @@ export interface ProxyConfiguration {
   retryHeader?: { at?: string; after?: string };
   /** Instead of the integration's base URL. */
   baseUrlOverride?: string;
+  /** Answers are decompressed in any case. */
   decompress?: boolean;
   /** Default: json. */
   responseType?: 'json' | 'text' | 'arraybuffer' | 'stream' | 'blob';
+  /** For `paginate` alone: merged over the integration's way. */
   paginate?: Partial<CursorPagination> | Partial<LinkPagination> | Partial<OffsetPagination>;
+  /** Whether own headers go along to another origin; credentials never do. Default: no. */
   forwardHeadersOnRedirect?: boolean;
   /** Default: the execution's. */
   providerConfigKey?: string;
@@ -78,9 +85,14 @@ export interface ProxyConfiguration {
 
 /** An answer. Anything but 2xx is thrown, with the answer as `response`. */
 export interface ProxyResponse<Data = any> {
+  /** The body, as `responseType` asks for it. */
   data: Data;
+  /** 2xx. */
   status: number;
+  /** The status in words. */
   statusText: string;
+  /** Names in lower case. */
   headers: Record<string, any>;
+  /** What was asked for. */
   config: ProxyConfiguration;
 }

@@ -1,7 +1,10 @@
 /** A zod schema, or anything shaped like one. */
 export interface Schema<Output = any, Input = any> {
+  /** The type that it yields. */
   readonly _output: Output;
+  /** The type that it takes. */
   readonly _input: Input;
+  /** Checks a value. */
   safeParse(value: unknown): { success: boolean; data?: unknown; error?: unknown };
 }
 

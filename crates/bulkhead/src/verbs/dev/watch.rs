@@ -1,14 +1,15 @@
 //! The compiler that stays (`compile.mjs --watch`): one line of JSON for each build, and one for the types after it.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, ChildStdin, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bulkhead_api::DeployFunction;
 use bulkhead_config::Tools;
 use serde::Deserialize;
-use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -22,7 +23,6 @@ const LINE_BYTES_MAX: usize = 16 << 20;
 
 /// What the compiler says.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Line {
     ok: bool,
     /// `build` or `types`.
@@ -35,6 +35,9 @@ struct Line {
     /// Whether functions came or went.
     #[serde(default)]
     all: bool,
+    /// Since a file was saved.
+    #[serde(default)]
+    took_ms: u64,
 }
 
 /// One turn.
@@ -49,8 +52,11 @@ pub(super) enum Built {
 
 /// Ends the compiler when it is dropped.
 pub(super) struct Watch {
-    lines: mpsc::Receiver<(Instant, String)>,
-    out: TempDir,
+    /// Until it is read: whoever builds walls starts with one thread, and reading takes another.
+    stdout: Option<ChildStdout>,
+    lines: Option<mpsc::Receiver<(Instant, String)>>,
+    /// Removed by the compiler, whose it is.
+    out: PathBuf,
     /// The compiler ends with its input: it may belong to another user than we are by now.
     stdin: Option<ChildStdin>,
     child: Child,
@@ -58,13 +64,13 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn start(tools: &Tools, project: &Path) -> anyhow::Result<Self> {
-        let out = tempfile::tempdir().context("no temporary directory could be made")?;
+        let out = tempfile::tempdir().context("no temporary directory could be made")?.keep();
         // What is read there is read by whoever we become.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(out.path(), mode)?;
+        std::fs::set_permissions(&out, mode)?;
         let mut command = command(&tools.node);
         command.arg(&tools.compiler).args(["--json", "--watch"]);
-        command.arg("--project").arg(project).arg("--out").arg(out.path());
+        command.arg("--project").arg(project).arg("--out").arg(&out);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -72,23 +78,14 @@ impl Watch {
             .with_context(|| format!("{} could not be run", tools.node.display()))?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().context("the compiler has no output")?;
-        let (tell, lines) = mpsc::channel(BUILDS_MAX);
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines() {
-                let Ok(line) = line else { return };
-                if line.len() > LINE_BYTES_MAX
-                    || tell.blocking_send((Instant::now(), line)).is_err()
-                {
-                    return;
-                }
-            }
-        });
-        Ok(Self { lines, out, stdin, child })
+        Ok(Self { stdout: Some(stdout), lines: None, out, stdin, child })
     }
 
     /// The next turn; `None` when the compiler has ended.
     pub(super) async fn next(&mut self) -> anyhow::Result<Option<Built>> {
-        let Some((began, line)) = self.lines.recv().await else { return Ok(None) };
+        let stdout = &mut self.stdout;
+        let lines = self.lines.get_or_insert_with(|| read(stdout.take()));
+        let Some((began, line)) = lines.recv().await else { return Ok(None) };
         let line: Line =
             serde_json::from_str(&line).context("the compiler's line can't be read")?;
         Ok(Some(match (line.step.as_str(), line.ok) {
@@ -96,11 +93,27 @@ impl Watch {
             (_, false) => Built::Wrong(line.errors),
             _ => {
                 let wanted = |name: &str| line.all || line.changed.iter().any(|c| c == name);
-                let functions = collect_some(self.out.path(), wanted)?;
+                let functions = collect_some(&self.out, wanted)?;
+                let took = Duration::from_millis(line.took_ms);
+                let began = began.checked_sub(took).unwrap_or(began);
                 Built::Functions { functions, all: line.all, began }
             }
         }))
     }
+}
+
+/// Lines with when they came.
+fn read(stdout: Option<ChildStdout>) -> mpsc::Receiver<(Instant, String)> {
+    let (tell, lines) = mpsc::channel(BUILDS_MAX);
+    std::thread::spawn(move || {
+        for line in stdout.into_iter().flat_map(|stdout| BufReader::new(stdout).lines()) {
+            let Ok(line) = line else { return };
+            if line.len() > LINE_BYTES_MAX || tell.blocking_send((Instant::now(), line)).is_err() {
+                return;
+            }
+        }
+    });
+    lines
 }
 
 impl Drop for Watch {
