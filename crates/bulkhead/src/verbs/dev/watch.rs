@@ -3,7 +3,6 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-
 use std::time::Duration;
 
 use anyhow::Context as _;
