@@ -73,5 +73,5 @@ fn what_init_makes_passes_its_tests_and_a_change_is_found_by_them() {
     let said: Value = serde_json::from_slice(&wrong.stdout).unwrap();
     assert_eq!((said["ok"].as_bool(), wrong.status.code()), (Some(false), Some(1)));
     assert_eq!(said["errors"][0]["file"], "hello/actions/greet.ts");
-    assert_eq!(said["errors"][0]["line"], 11);
+    assert_eq!(said["errors"][0]["line"], 10);
 }
