@@ -14,6 +14,14 @@ pub enum Canary {
     LeaseShort,
     /// A tenant gets one attempt more than it may have.
     LimitRaised,
+    /// A function, connection or key gets one attempt more than it may have.
+    GateRaised,
+    /// A tenant that is paused goes on.
+    PauseIgnored,
+    /// A worker gets twice what it has room for.
+    RoomDoubled,
+    /// The last of a worker is given to whoever is next.
+    HeadroomGiven,
     /// Idempotency keys are forgotten at once.
     KeyForgotten,
     /// What an attempt used is counted twice.
@@ -32,11 +40,15 @@ pub enum Canary {
 
 impl Canary {
     /// Every canary.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::FenceIgnored,
         Self::SubmitLost,
         Self::LeaseShort,
         Self::LimitRaised,
+        Self::GateRaised,
+        Self::PauseIgnored,
+        Self::RoomDoubled,
+        Self::HeadroomGiven,
         Self::KeyForgotten,
         Self::UsageTwice,
         Self::Unfair,
@@ -54,6 +66,10 @@ impl Canary {
             Self::SubmitLost => "submit-lost",
             Self::LeaseShort => "lease-short",
             Self::LimitRaised => "limit-raised",
+            Self::GateRaised => "gate-raised",
+            Self::PauseIgnored => "pause-ignored",
+            Self::RoomDoubled => "room-doubled",
+            Self::HeadroomGiven => "headroom-given",
             Self::KeyForgotten => "key-forgotten",
             Self::UsageTwice => "usage-twice",
             Self::Unfair => "unfair",
@@ -70,7 +86,8 @@ impl Canary {
         match self {
             Self::FenceIgnored | Self::LeaseShort | Self::CheckpointUnfenced => "leases",
             Self::SubmitLost | Self::TimeStands => "ends",
-            Self::LimitRaised => "limits",
+            Self::LimitRaised | Self::GateRaised | Self::PauseIgnored => "limits",
+            Self::RoomDoubled | Self::HeadroomGiven => "room",
             Self::KeyForgotten => "idempotency",
             Self::UsageTwice => "usage",
             Self::Unfair => "fairness",

@@ -16,6 +16,7 @@
 //! - `actor/`: callers, workers, and what the functions that they run do.
 //! - `store/`: stands between engine and store: calls fail or never return, and each commit is shown to the checkers.
 //! - `check/`: the checkers: a naive model of what the engine promises.
+//! - [`after`]: what a store looks like once all has ended.
 //! - [`Canary`] (`canary.rs`): broken stores, to see that each checker can find something.
 //! - [`many`]: many seeds, on several threads.
 //!
@@ -27,6 +28,7 @@
 //! choices. Nothing of the product depends on it, and no code of the product knows that it is simulated.
 
 mod actor;
+pub mod after;
 mod canary;
 mod check;
 pub mod many;

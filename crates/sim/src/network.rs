@@ -49,6 +49,10 @@ impl Link {
         }
     }
 
+    pub(crate) fn is_far(&self) -> bool {
+        self.far
+    }
+
     fn life(&self) -> Option<Arc<Life>> {
         self.world.servers[self.server.load(Ordering::Relaxed)].life()
     }

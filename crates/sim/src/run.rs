@@ -11,6 +11,7 @@ use crate::Canary;
 use crate::actor::caller::Caller;
 use crate::actor::functions::tenant;
 use crate::actor::worker;
+use crate::after;
 use crate::check::{Counts, INTERVAL_MAX, Violation, left};
 use crate::network::Link;
 use crate::server::RETENTION;
@@ -88,6 +89,9 @@ async fn whole(world: &Arc<World>, dice: &Dice) {
     let acts = async {
         storm(world, dice).await;
         world.becalm();
+        for at in 0..world.swarm.tenants.len() {
+            Caller::new(world, at, dice.fork()).let_go().await;
+        }
         all_ends(world).await;
         nothing_is_left(world).await;
     };
@@ -163,19 +167,15 @@ async fn nothing_is_left(world: &Arc<World>) {
     let ids: Vec<_> = world.book().ledger.known().map(|(id, _)| id.clone()).collect();
     for id in ids {
         let row = world.store.execution(id.clone()).await.ok().flatten();
-        let attempts = world.store.attempts(id.clone()).await.unwrap_or_default();
         let now = world.servers[0].clock.now();
         world.check(|book| match &row {
             None => book.ledger.may_be_forgotten(&id, now),
-            Some(row) => {
-                book.ledger.rows(std::slice::from_ref(row))?;
-                book.ledger.attempts(&id, &attempts)
-            }
+            Some(row) => book.ledger.rows(std::slice::from_ref(row)),
         });
     }
     for at in 0..world.swarm.tenants.len() {
-        let share = world.store.share(tenant(at)).await.ok().flatten();
-        world.check(|book| share.iter().try_for_each(|share| book.ledger.share_is_empty(share)));
+        let looked = after::tenant(&world.store, &tenant(at)).await;
+        world.check(|_| looked.map(drop));
     }
     // Longer than history and keys are kept, and than outcomes are late.
     tokio::time::sleep(RETENTION + KEY_TTL_MAX + Duration::from_secs(300)).await;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bulkhead_engine::ShareLimits;
+use bulkhead_types::Units;
 
 use crate::time::Dice;
 
@@ -14,8 +15,14 @@ pub(crate) struct Swarm {
     pub(crate) own_workers: bool,
     /// On machines of their own, over a network.
     pub(crate) workers: usize,
-    /// Attempts that one worker runs at the same time.
-    pub(crate) slots: usize,
+    /// What one worker has.
+    pub(crate) units: Units,
+    /// The last of its CPU units, for tenants that run nothing. Who runs something has no turn then, so what is
+    /// promised of turns does not hold.
+    pub(crate) headroom: u32,
+    /// Whether executions take different amounts of it. Then one that does not fit is passed over for a while, and
+    /// what is promised of turns does not hold.
+    pub(crate) sized: bool,
     pub(crate) tenants: Vec<TenantPlan>,
     /// How long the storm lasts.
     pub(crate) storm: Duration,
@@ -61,11 +68,16 @@ pub(crate) struct Faults {
     pub(crate) outcome_twice: f64,
     /// A worker dies at a step of an attempt.
     pub(crate) worker_death: f64,
+    /// A worker is told to end at a step of an attempt: it drains.
+    pub(crate) worker_drain: f64,
     /// A worker stands still at a step of an attempt, for up to [`STILL_MS_MAX`].
     pub(crate) worker_still: f64,
     /// A server's clock is set, once in a while.
     pub(crate) clock_jump: f64,
 }
+
+/// Memory of a worker for each CPU unit: enough for those that ask for nothing unusual.
+pub(crate) const MEMORY_MIB_PER_UNIT: u64 = 64;
 
 /// Longer than a lease lives.
 pub(crate) const LATE_MS_MAX: u64 = 40_000;
@@ -93,6 +105,7 @@ pub(crate) const CALM: Faults = Faults {
     message_late: 0.0,
     outcome_twice: 0.0,
     worker_death: 0.0,
+    worker_drain: 0.0,
     worker_still: 0.0,
     clock_jump: 0.0,
 };
@@ -103,7 +116,9 @@ impl Swarm {
         let servers = *dice.one_of(&[1, 1, 2, 3]);
         let own_workers = dice.below(3) > 0;
         let workers = if own_workers { *dice.one_of(&[0, 0, 1, 3]) } else { dice.below(5) + 1 };
-        let slots = *dice.one_of(&[1, 2, 4, 8, 30]);
+        let cpu = *dice.one_of(&[1, 2, 4, 8, 30]);
+        let sized = dice.below(3) == 0;
+        let headroom = *dice.one_of(&[0, 0, 1, cpu / 4]);
         let crowd = dice.below(6) + 1;
         // One run in four is about fairness alone: a crowd that all do the same.
         let even = dice.below(4) == 0;
@@ -112,7 +127,9 @@ impl Swarm {
             servers,
             own_workers,
             workers,
-            slots,
+            units: Units { cpu, memory_mib: u64::from(cpu) * MEMORY_MIB_PER_UNIT },
+            headroom: if even { 0 } else { headroom },
+            sized: sized && !even,
             tenants,
             storm: dice.span(30_000, 300_000),
             lease_wait: dice.span(500, 30_000),
@@ -156,6 +173,7 @@ impl Faults {
             message_late: rate(dice, 0.1),
             outcome_twice: rate(dice, 0.5),
             worker_death: rate(dice, 0.1),
+            worker_drain: rate(dice, 0.1),
             worker_still: rate(dice, 0.3),
             clock_jump: rate(dice, 0.5),
         }

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bulkhead_engine::{
-    CancelOutcome, Idempotency, ScheduleKey, ScheduleSpec, ShareLimits, Submit, SubmitError,
+    CancelOutcome, GateChange, GateOf, Idempotency, ScheduleKey, ScheduleSpec, ShareLimits, Submit,
+    SubmitError,
 };
-use bulkhead_types::{Clock, ExecutionId, FunctionKind, RetryPolicy, TenantId, Trigger};
+use bulkhead_types::{
+    Clock, ConcurrencyKey, ExecutionId, FunctionKind, MissedRuns, RetryPolicy, ScheduleOptions,
+    TenantId, Trigger,
+};
 
 use super::functions::{
     Deployed, Script, UNDEPLOYED, connection, function, limits, tenant, version,
@@ -26,6 +30,9 @@ const FREQUENCIES: [&str; 3] = ["every 30s", "every 45s", "cron: * * * * *"];
 
 /// Names of scheduled functions; the length of each is how many pages it has.
 const SCHEDULED: [&str; 3] = ["tasks", "issues-and-more", UNDEPLOYED];
+
+/// Concurrency keys.
+const KEYS: [&str; 2] = ["account-a", "account-b"];
 
 /// One caller of a tenant.
 pub(crate) struct Caller {
@@ -58,7 +65,10 @@ impl Caller {
             let spec = ScheduleSpec {
                 key: self.schedule(at),
                 frequency: FREQUENCIES[at % FREQUENCIES.len()].to_owned(),
-                options: bulkhead_types::ScheduleOptions::default(),
+                options: ScheduleOptions {
+                    jitter_ms: *self.dice.one_of(&[0, 20_000]),
+                    missed: *self.dice.one_of(&[MissedRuns::CatchUp, MissedRuns::Skip]),
+                },
                 paused: false,
                 first_at_once: self.dice.below(2) == 0,
             };
@@ -80,11 +90,13 @@ impl Caller {
                 self.submit().await;
                 continue;
             }
-            match self.dice.below(20) {
+            match self.dice.below(24) {
                 0 | 1 => self.cancel().await,
                 2 => self.repeat().await,
                 3 => self.touch_schedule().await,
                 4 => self.change_share().await,
+                5 => self.change_gate().await,
+                6 => drop(self.pause_tenant(self.dice.below(2) == 0).await),
                 _ => self.submit().await,
             }
         }
@@ -155,6 +167,14 @@ impl Caller {
             let key = format!("key{}", dice.below(6));
             submit.idempotency = Some(Idempotency { key, ttl: Duration::from_secs(ttl) });
         }
+        if dice.below(3) == 0 {
+            let name = (*dice.one_of(&KEYS)).to_owned();
+            submit.concurrency = Some(ConcurrencyKey { name, max: *dice.one_of(&[1, 1, 2]) });
+        }
+        if self.world.swarm.sized {
+            submit.limits.cpu_units = *dice.one_of(&[1, 1, 2, 3, 50]);
+            submit.limits.memory_reserved_mib = *dice.one_of(&[8, 8, 100, 400]);
+        }
         if kind == FunctionKind::Action && dice.below(3) == 0 {
             let now = self.world.servers[0].clock.now();
             submit.start_by = Some(now.after(dice.span(1, 30_000)));
@@ -212,6 +232,50 @@ impl Caller {
         if let Ok(Ok(Some(execution))) = self.link.ask(touch).await {
             self.know(execution).await;
         }
+    }
+
+    async fn change_gate(&self) {
+        let running_max = *self.dice.one_of(&[None, Some(None), Some(Some(1)), Some(Some(3))]);
+        let paused = *self.dice.one_of(&[None, Some(true), Some(false)]);
+        let gates = self.gates();
+        self.set_gate(self.dice.one_of(&gates).clone(), GateChange { running_max, paused }).await;
+    }
+
+    async fn set_gate(&self, of: GateOf, change: GateChange) -> bool {
+        let set = |life: Arc<Life>| async move { life.engine.set_gate(of, change).await };
+        matches!(self.link.ask(set).await, Ok(Ok(_)))
+    }
+
+    async fn pause_tenant(&self, paused: bool) -> bool {
+        let tenant = self.tenant.clone();
+        let pause =
+            |life: Arc<Life>| async move { life.engine.pause_tenant(&tenant, paused).await };
+        matches!(self.link.ask(pause).await, Ok(Ok(())))
+    }
+
+    /// What may be limited or paused, of what this tenant uses.
+    fn gates(&self) -> Vec<GateOf> {
+        let kinds = [FunctionKind::Action, FunctionKind::Sync, FunctionKind::Webhook];
+        let named = kinds.map(|kind| GateOf::Function(function(self.at, kind, "one")));
+        let scheduled = GateOf::Function(self.schedule(0).function);
+        let connections = (0..3).map(|at| {
+            GateOf::Connection(
+                self.tenant.clone(),
+                self.schedule(0).function.integration,
+                connection(at),
+            )
+        });
+        let keys = KEYS.iter().map(|key| GateOf::Key(self.tenant.clone(), (*key).to_owned()));
+        named.into_iter().chain([scheduled.clone()]).chain(connections).chain(keys).collect()
+    }
+
+    /// Lets everything go on that was paused; limits stay. Asks until it is done.
+    pub(crate) async fn let_go(&self) {
+        for gate in self.gates() {
+            let change = GateChange { paused: Some(false), ..GateChange::default() };
+            while !self.set_gate(gate.clone(), change).await {}
+        }
+        while !self.pause_tenant(false).await {}
     }
 
     async fn change_share(&self) {

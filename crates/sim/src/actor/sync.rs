@@ -58,7 +58,7 @@ impl Worker {
             if through {
                 return script.outcome(lease.attempt);
             }
-            if begun.elapsed() >= soft {
+            if begun.elapsed() >= soft || self.winds_down() {
                 return Outcome::Interrupted;
             }
         }

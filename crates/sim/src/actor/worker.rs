@@ -1,5 +1,5 @@
 //! A worker: takes leases, runs what they name, renews, settles. It does as `bulkhead-worker` does, and now and then
-//! it dies, or stands still for longer than its leases live.
+//! it dies, or stands still for longer than its leases live; or it is told to end, drains and takes its leave.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -9,8 +9,10 @@ use std::time::Duration;
 use bulkhead_engine::{EngineError, RecallReason, Settled, Settlement};
 use bulkhead_sched::lease::LEASE;
 use bulkhead_store::StoreError;
-use bulkhead_types::{ExecutionId, Fence, Lease, LeaseRef, Outcome, Timestamp, Usage, WorkerId};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use bulkhead_types::{
+    ExecutionId, Fence, Lease, LeaseRef, Outcome, Room, Timestamp, Units, Usage, WorkerId,
+};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -24,6 +26,12 @@ use crate::world::World;
 
 /// Tries to hand in one outcome; as the worker's.
 const SETTLE_TRIES_MAX: u32 = 8;
+
+/// How long a worker that is told to end waits for what it runs; the binary's default.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// How long after that for what it has stopped.
+const STOPPED_WAIT: Duration = Duration::from_secs(5);
 
 /// How long a dead worker stays away at most, milliseconds.
 const AWAY_MS_MAX: u64 = 20_000;
@@ -40,7 +48,7 @@ pub(crate) async fn run(world: Arc<World>, link: Link, dice: Dice) {
     }
 }
 
-/// Runs a worker until it dies.
+/// Runs a worker until it dies, or has ended.
 pub(crate) async fn live(world: &Arc<World>, link: Link, id: WorkerId, dice: Dice) {
     let gate = Arc::new(Gate::new(0, dice.fork()));
     let worker = Arc::new(Worker {
@@ -49,7 +57,9 @@ pub(crate) async fn live(world: &Arc<World>, link: Link, id: WorkerId, dice: Dic
         dice,
         id,
         held: Mutex::default(),
-        room: Arc::new(Semaphore::new(world.swarm.slots)),
+        total: world.swarm.units,
+        taken: watch::Sender::default(),
+        drains: watch::Sender::default(),
         still_until: Mutex::new(Instant::now()),
         world: Arc::clone(world),
     });
@@ -58,7 +68,7 @@ pub(crate) async fn live(world: &Arc<World>, link: Link, id: WorkerId, dice: Dic
         () = gate.over() => {}
         () = worker.work() => {}
     }
-    world.tell(&format!("{} is dead", worker.short()));
+    world.tell(&format!("{} is gone", worker.short()));
 }
 
 pub(super) struct Worker {
@@ -68,7 +78,10 @@ pub(super) struct Worker {
     gate: Arc<Gate>,
     id: WorkerId,
     held: Mutex<BTreeMap<(ExecutionId, Fence), Held>>,
-    room: Arc<Semaphore>,
+    total: Units,
+    taken: watch::Sender<Units>,
+    /// It was told to end.
+    drains: watch::Sender<bool>,
     still_until: Mutex<Instant>,
 }
 
@@ -89,7 +102,54 @@ impl Worker {
     }
 
     async fn work(self: &Arc<Self>) {
-        tokio::join!(self.take_leases(), self.renew(), self.pass_recalls());
+        let (mut attempts, mut drains) = (JoinSet::new(), self.drains.subscribe());
+        tokio::select! {
+            biased;
+            // Leases that were on their way are its own, and it never hears of them.
+            _ = drains.wait_for(|drains| *drains) => {}
+            () = self.take_leases(&mut attempts) => {}
+            () = self.keep_leases() => {}
+        }
+        tokio::select! {
+            biased;
+            () = self.drain(&mut attempts) => {}
+            () = self.keep_leases() => {}
+        }
+        attempts.abort_all();
+        if self.link.is_far() {
+            let id = self.id.clone();
+            let leave =
+                |life: Arc<crate::server::Life>| async move { life.engine.recover(&id).await };
+            // A farewell that does not arrive costs the wait for the leases to run out.
+            drop(self.link.ask(leave).await);
+        }
+    }
+
+    async fn keep_leases(&self) {
+        tokio::join!(self.renew(), self.pass_recalls());
+    }
+
+    /// Waits for what runs; stops what takes too long.
+    async fn drain(&self, attempts: &mut JoinSet<()>) {
+        self.world.tell(&format!("{} drains", self.short()));
+        if tokio::time::timeout(DRAIN, self.all_ended(attempts)).await.is_ok() {
+            return;
+        }
+        for held in self.held().values() {
+            held.stop.send_replace(Some(RecallReason::Cancelled));
+        }
+        drop(tokio::time::timeout(STOPPED_WAIT, self.all_ended(attempts)).await);
+    }
+
+    async fn all_ended(&self, attempts: &mut JoinSet<()>) {
+        while let Some(ended) = attempts.join_next().await {
+            self.note_panic(ended.is_err());
+        }
+    }
+
+    /// Whether syncs are to come to their end at a checkpoint.
+    pub(super) fn winds_down(&self) -> bool {
+        *self.drains.borrow()
     }
 
     /// Nothing happens in a worker while it stands still.
@@ -111,6 +171,9 @@ impl Worker {
             self.gate.kill();
             std::future::pending::<()>().await;
         }
+        if self.dice.strikes(faults.worker_drain) {
+            self.drains.send_replace(true);
+        }
         let still = self.dice.span(1_000, STILL_MS_MAX);
         if self.dice.strikes(faults.worker_still) {
             self.world.tell(&format!("{} stands still for {still:?}", self.short()));
@@ -120,35 +183,53 @@ impl Worker {
         self.awake().await;
     }
 
-    async fn take_leases(self: &Arc<Self>) {
-        let mut attempts = JoinSet::new();
+    async fn take_leases(self: &Arc<Self>, attempts: &mut JoinSet<()>) {
         loop {
             while let Some(ended) = attempts.try_join_next() {
                 self.note_panic(ended.is_err());
             }
-            let Ok(first) = Arc::clone(&self.room).acquire_owned().await else { return };
-            let mut room = vec![first];
-            while let Ok(more) = Arc::clone(&self.room).try_acquire_owned() {
-                room.push(more);
-            }
-            let (max, id) = (room.len(), self.id.clone());
-            let asked = |life: Arc<crate::server::Life>| async move {
-                let leases = life.engine.lease(&id, max).await;
-                (life.gate.server, leases)
+            let room = self.room(|room| room.free.cpu > 0).await;
+            let id = self.id.clone();
+            let asked =
+                |life: Arc<crate::server::Life>| async move { life.engine.lease(&id, room).await };
+            let answer = tokio::select! {
+                biased;
+                answer = self.link.ask(asked) => answer,
+                // What did not fit may fit now. Over a network an answer would be given up with the question.
+                _ = self.room(|now| has_grown(room, now)), if !self.link.is_far() => continue,
             };
-            let answer = self.link.ask(asked).await;
             self.awake().await;
             match answer {
-                Ok((_, Ok(leases))) => {
-                    for (lease, permit) in leases.into_iter().zip(room) {
-                        self.begin(lease, permit, &mut attempts);
-                    }
+                Ok(Ok(leases)) => {
+                    leases.into_iter().for_each(|lease| self.begin(lease, attempts));
                 }
-                Ok((_, Err(error))) => {
+                Ok(Err(error)) => {
                     self.note_panic(matches!(error, EngineError::Store(StoreError::Closed)));
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 Err(NoAnswer) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    fn room_beside(&self, taken: Units) -> Room {
+        Room {
+            free: self.total.minus(taken),
+            total: self.total,
+            headroom: self.world.swarm.headroom,
+        }
+    }
+
+    /// Waits until there is enough room; returns what there is.
+    async fn room(&self, enough: impl Fn(Room) -> bool) -> Room {
+        let mut taken = self.taken.subscribe();
+        loop {
+            let room = self.room_beside(*taken.borrow_and_update());
+            if enough(room) {
+                return room;
+            }
+            if taken.changed().await.is_err() {
+                std::future::pending::<()>().await;
             }
         }
     }
@@ -161,12 +242,9 @@ impl Worker {
         }
     }
 
-    fn begin(
-        self: &Arc<Self>,
-        lease: Lease,
-        permit: OwnedSemaphorePermit,
-        attempts: &mut JoinSet<()>,
-    ) {
+    fn begin(self: &Arc<Self>, lease: Lease, attempts: &mut JoinSet<()>) {
+        let units = self.room_beside(Units::default()).taken_by(lease.limits.units());
+        self.taken.send_modify(|taken| *taken = taken.plus(units));
         let (stop, stopped) = watch::channel(None);
         let name = (lease.lease.execution.clone(), lease.lease.fence);
         let held = Held { stop, until: Instant::now() + LEASE };
@@ -187,7 +265,7 @@ impl Worker {
                 worker.settle(&lease.lease, settled).await;
             }
             worker.held().remove(&name);
-            drop(permit);
+            worker.taken.send_modify(|taken| *taken = taken.minus(units));
         });
     }
 
@@ -285,6 +363,13 @@ impl Worker {
             held.stop.send_replace(Some(reason));
         }
     }
+}
+
+/// Whether there is so much more room that what did not fit before may fit now; as `bulkhead-worker` has it.
+fn has_grown(before: Room, now: Room) -> bool {
+    let larger = now.free == now.total || now.free.covers(before.free.plus(before.free));
+    let open = before.is_for_the_idle() && !now.is_for_the_idle();
+    now.free != before.free && (larger || open)
 }
 
 /// Why an attempt must stop, once it must.

@@ -35,7 +35,8 @@ impl Ledger {
                 "leases",
                 "{number} was leased with an old fence {fence:?}"
             );
-            known.held = Some(Held { worker: dispatch.worker.clone(), leased_at: dispatch.now });
+            let worker = dispatch.worker.clone();
+            known.held = Some(Held { worker, leased_at: dispatch.now, turn: self.counts.leases });
             self.counts.leases += 1;
         }
         if !done.leases.is_empty() {
@@ -43,6 +44,7 @@ impl Ledger {
         }
         self.rows(rows)?;
         self.check_expired(&done.ended, dispatch.now)?;
+        self.fits(dispatch, done)?;
         self.check_limits(done.leases.iter().map(|lease| &lease.lease.execution))
     }
 

@@ -1,11 +1,11 @@
 //! Every execution that was accepted, and what may become of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_engine::{ScheduleKey, ShareLimits};
 use bulkhead_types::{
-    Execution, ExecutionId, ExecutionState, Fence, FunctionKey, TenantId, Timestamp, Usage,
-    WorkerId,
+    ConcurrencyKey, ConnectionId, Execution, ExecutionId, ExecutionState, Fence, FunctionKey,
+    TenantId, Timestamp, Usage, WorkerId,
 };
 use serde_json::Value;
 
@@ -23,6 +23,9 @@ pub(crate) struct Ledger {
     /// Until when each worker's leases live.
     pub(super) workers: BTreeMap<WorkerId, Timestamp>,
     pub(super) limits: BTreeMap<TenantId, ShareLimits>,
+    /// Limits and pauses on what has something in common, by tenant and name.
+    pub(super) gates: BTreeMap<(TenantId, String), Limited>,
+    pub(super) paused: BTreeSet<TenantId>,
     /// The page that each checkpoint names, and who saved it.
     pub(super) pages: BTreeMap<String, u64>,
     pub(crate) fairness: Fairness,
@@ -65,6 +68,8 @@ impl Counts {
 pub(crate) struct Known {
     pub(super) number: u64,
     pub(super) function: FunctionKey,
+    pub(super) connection: Option<ConnectionId>,
+    pub(super) concurrency: Option<ConcurrencyKey>,
     pub(super) exclusive: Option<ScheduleKey>,
     pub(super) start_by: Option<Timestamp>,
     /// Its live lease.
@@ -87,6 +92,17 @@ pub(crate) struct Known {
 pub(super) struct Held {
     pub(super) worker: WorkerId,
     pub(super) leased_at: Timestamp,
+    /// How many leases had been given before, to anybody.
+    pub(super) turn: u64,
+}
+
+/// A limit or pause that somebody set.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Limited {
+    pub(super) running_max: Option<u32>,
+    pub(super) paused: bool,
+    /// How many leases had been given, to anybody, when it was set: those before do not count.
+    pub(super) since: u64,
 }
 
 impl Ledger {

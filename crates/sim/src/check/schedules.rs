@@ -6,8 +6,8 @@ use bulkhead_store::hot::model::{Fire, Fired};
 
 use super::{Ledger, Violation, demand};
 
-/// The longest interval of any schedule here.
-pub(crate) const INTERVAL_MAX: Duration = Duration::from_secs(60);
+/// The longest time between two firings of any schedule here, jitter included.
+pub(crate) const INTERVAL_MAX: Duration = Duration::from_secs(80);
 
 impl Ledger {
     /// A schedule was fired, or somebody else was faster.

@@ -73,6 +73,8 @@ impl Known {
         Self {
             number,
             function: submit.function.clone(),
+            connection: submit.connection.clone(),
+            concurrency: submit.concurrency.clone(),
             exclusive,
             start_by: submit.start_by,
             held: None,
@@ -98,6 +100,8 @@ impl Known {
         Self {
             number,
             function,
+            connection: None,
+            concurrency: None,
             exclusive: None,
             start_by: None,
             held: None,

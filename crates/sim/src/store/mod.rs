@@ -100,6 +100,17 @@ impl SimStore {
         });
     }
 
+    /// What the store is asked for with a canary.
+    fn bent(&self, dispatch: &Dispatch) -> Dispatch {
+        let mut bent = dispatch.clone();
+        match self.world.canary {
+            Some(Canary::HeadroomGiven) => bent.room.headroom = 0,
+            Some(Canary::RoomDoubled) => bent.room.free = bent.room.free.plus(bent.room.free),
+            _ => {}
+        }
+        bent
+    }
+
     /// The lease that is newest now, for canaries.
     async fn newest(&self, lease: LeaseRef) -> LeaseRef {
         let row = self.inner().execution(lease.execution.clone()).await.ok().flatten();
@@ -147,7 +158,7 @@ impl Store for SimStore {
     async fn dispatch(&self, dispatch: Dispatch) -> Result<Dispatched, StoreError> {
         self.before("dispatch").await?;
         let before = self.shares().await;
-        let mut done = self.inner().dispatch(dispatch.clone()).await?;
+        let done = self.inner().dispatch(self.bent(&dispatch)).await?;
         let after = self.shares().await;
         let ids = done.leases.iter().map(|lease| &lease.lease.execution).chain(&done.ended);
         let rows = self.rows(ids).await;
@@ -155,6 +166,8 @@ impl Store for SimStore {
             let given: Vec<String> =
                 done.leases.iter().map(|lease| self.number(&lease.lease.execution)).collect();
             let worker = dispatch.worker.as_str();
+            let swarm = &self.world.swarm;
+            let turns_hold = !swarm.sized && swarm.headroom == 0;
             let what = format!(
                 "dispatch {} to {}: {given:?}",
                 dispatch.room.free.cpu,
@@ -164,13 +177,16 @@ impl Store for SimStore {
                 ledger.dispatched(&dispatch, &done, &rows)?;
                 let leases: Vec<_> =
                     done.leases.iter().map(|lease| lease.function.tenant.clone()).collect();
+                // One that does not fit is passed over for a while, and one whose tenant runs something while what is
+                // free is headroom: turns are promised to the others.
+                if !turns_hold {
+                    return Ok(());
+                }
                 let weights = ledger.weights();
                 ledger.fairness.picked(&leases, &before, &after, &weights)
             });
         }
         self.after("dispatch").await?;
-        // Each its own: an answer that was lost is nobody's.
-        done.leases.shrink_to_fit();
         Ok(done)
     }
 
@@ -324,13 +340,26 @@ impl Store for SimStore {
 
     async fn pause_tenant(&self, tenant: TenantId, paused: bool) -> Result<(), StoreError> {
         self.before("pause_tenant").await?;
-        self.inner().pause_tenant(tenant, paused).await?;
+        let given = paused && !self.has(Canary::PauseIgnored);
+        self.inner().pause_tenant(tenant.clone(), given).await?;
+        self.show(&format!("pause_tenant {tenant} {paused}"), |ledger| {
+            ledger.tenant_paused(&tenant, paused);
+            Ok(())
+        });
         self.after("pause_tenant").await
     }
 
     async fn set_gate(&self, of: GateOf, change: GateChange) -> Result<Limit, StoreError> {
         self.before("set_gate").await?;
-        let gate = self.inner().set_gate(of, change).await?;
+        let mut given = change;
+        if self.has(Canary::GateRaised) {
+            given.running_max = given.running_max.map(|max| max.map(|max| max + 1));
+        }
+        let gate = self.inner().set_gate(of.clone(), given).await?;
+        self.show(&format!("set_gate {} {} {change:?}", of.tenant(), of.key()), |ledger| {
+            ledger.gated(&of, change);
+            Ok(())
+        });
         self.after("set_gate").await?;
         Ok(gate)
     }
