@@ -65,7 +65,7 @@ async fn schema_4_is_taken_over_without_loss() {
     is_taken_over("0004.db").await;
 }
 
-/// The same file, after a server of schema 5 had run over it.
+/// The same file with migration 5 applied, and with what that made room for.
 #[tokio::test]
 async fn schema_5_is_taken_over_without_loss() {
     is_taken_over("0005.db").await;
