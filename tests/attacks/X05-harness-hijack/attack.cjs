@@ -16,7 +16,6 @@ exports.attack = async (t, { canary, forbidden, native }) => {
     const addon = { exports: {} };
     quietly(() => process.dlopen(addon, '/runtime/fork.node'));
     // As if it were a zygote: there is no guest on descriptor 3, and no privilege to confine anything with.
-    quietly(() => addon.exports.serve());
   }
   t.try('open the inspector to the network', () => {
     const inspector = require('node:inspector');
