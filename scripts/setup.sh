@@ -46,6 +46,26 @@ if [ -z "${DATABASE_URL:-}" ] && ! compgen -G '/usr/lib/postgresql/*/bin/initdb'
     as_root rm -f $quiet
 fi
 
+# gVisor, for the wall of that name --------------------------------------------------------------------------------
+# Debian 12 itself has a release of 2022, which lacks systrap: its backports have one of 2024. Other machines bring their
+# own (https://gvisor.dev/docs/user_guide/install).
+runsc_is_new_enough() {
+    local release
+    release=$(runsc --version 2>/dev/null | sed -n '1s/.*[^0-9]\(20[0-9]\{6\}\).*/\1/p')
+    [ "${release:-0}" -ge 20240101 ]
+}
+if ! runsc_is_new_enough; then
+    codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    { [ "$codename" = bookworm ] && command -v apt-get >/dev/null; } ||
+        die "missing: runsc (gVisor) of 2024 or later; see https://gvisor.dev/docs/user_guide/install"
+    say "installing Debian package: runsc (bookworm-backports)"
+    source=/etc/apt/sources.list.d/bulkhead-backports.list
+    [ -e $source ] || echo 'deb http://deb.debian.org/debian bookworm-backports main' | as_root tee $source >/dev/null
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -t bookworm-backports runsc
+    runsc_is_new_enough || die "runsc is still too old: $(runsc --version | head -1)"
+fi
+
 # Packages from the npm registry, with the pinned Node.js among them ----------------------------------------------
 # Stamped by content: the lockfile has the integrity of every package.
 install_npm() {

@@ -107,6 +107,7 @@ pub const CODES: &[Code] = &[
     code("upstream_unreachable", 424, Upstream, "The external API gave no answer.", "Try again; the message has the cause."),
     code("credentials_refused", 424, Upstream, "The external API refused the connection's credentials.", "Renew the connection."),
     // We.
+    code("wall_unavailable", 503, Platform, "No machine at hand has the wall that the function or the operator asks for; nothing runs behind a weaker one.", "`bulkhead doctor` on the workers' machines tells how to get it; else ask for another wall."),
     code("internal", 500, Platform, "A fault of the server's own.", "The server's log has it under the answer's `Request-Id`."),
     code("sandbox_failed", 500, Platform, "No sandbox could be made.", "`bulkhead doctor` says what the machine lacks."),
     code("lost", 500, Platform, "The worker that ran the execution is gone, and it may not be retried.", "Retry it if its effects allow."),

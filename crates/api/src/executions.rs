@@ -110,6 +110,9 @@ pub struct Attempt {
     pub usage: Usage,
     /// How its sandbox came to be: `parked`, `forked` or `cold`.
     pub start: Option<String>,
+    /// The wall that it ran behind: `process`, `gvisor` or `microvm`.
+    #[serde(default)]
+    pub wall: Option<String>,
 }
 
 /// One line of a timeline.

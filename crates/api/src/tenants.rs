@@ -14,6 +14,9 @@ pub struct Tenant {
     pub created_at: String,
     /// What it has queued and running, and what it may have.
     pub share: TenantShare,
+    /// The least wall that its functions run behind: `process`, `gvisor` or `microvm`; absent is the server's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wall_floor: Option<String>,
 }
 
 /// What a tenant has queued and running, and what it may have.
@@ -58,6 +61,9 @@ pub struct PutTenant {
     /// Executions that may be queued or waiting; absent leaves it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_max: Option<u64>,
+    /// The least wall that its functions run behind: `process`, `gvisor` or `microvm`; absent leaves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wall_floor: Option<String>,
 }
 
 /// Every tenant.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use bulkhead_types::{
     Lease, LeaseRef, Outcome, Room, TimelineEvent, Timestamp, Units, Usage, Version, VersionId,
-    WorkerId,
+    WallKind, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -80,6 +80,8 @@ pub struct Needs {
     pub context: Value,
     /// Where its sandbox may connect.
     pub egress: Egress,
+    /// The wall to run it behind, and no other.
+    pub wall: WallKind,
 }
 
 /// The egress rules of a tenant. The worker adds its own machine's addresses, and its server's.
@@ -172,6 +174,9 @@ pub struct SettleRequest {
     pub started_at: Option<Timestamp>,
     /// How its sandbox came to be: `parked`, `forked` or `cold`.
     pub start: Option<String>,
+    /// The wall that it ran behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wall: Option<WallKind>,
 }
 
 /// What became of an outcome.

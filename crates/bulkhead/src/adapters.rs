@@ -72,6 +72,7 @@ impl WorkSource for EngineSource {
             usage: settled.usage,
             started_at: settled.started_at,
             start: settled.start.map(|start| start_text(start).to_owned()),
+            wall: settled.wall.map(|wall| wall.as_str().to_owned()),
         };
         self.engine.settle(lease, settled).await.map(drop).map_err(|e| source_error(&e))
     }
@@ -88,8 +89,8 @@ fn kept(error: &PlatformError) -> SourceError {
 impl Host for PlatformHost {
     async fn prepare(&self, lease: &Lease) -> Result<Prepared, CallError> {
         let prepared = self.0.prepare(lease).await?;
-        let bulkhead_platform::Prepared { version, bundle, context } = prepared;
-        Ok(Prepared { version, bundle, context })
+        let bulkhead_platform::Prepared { version, bundle, context, wall } = prepared;
+        Ok(Prepared { version, bundle, context, wall })
     }
 
     async fn call(&self, lease: &Lease, method: &str, params: Value) -> Result<Value, CallError> {

@@ -479,6 +479,9 @@ pub(crate) enum Tenants {
         /// Executions that may be queued or waiting.
         #[arg(long)]
         queued_max: Option<u64>,
+        /// The least wall that its functions run behind: process, gvisor or microvm.
+        #[arg(long)]
+        wall_floor: Option<String>,
     },
 }
 

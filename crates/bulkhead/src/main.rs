@@ -1,7 +1,8 @@
 //! The binary: parse what was typed, resolve the settings, run one verb.
 //!
 //! Layout: [`cli`] is what can be typed; [`verbs`] has one file per verb; [`privileged`] is the start of what needs
-//! root, before there is a second thread; [`server`] wires database, engine, platform, worker and HTTP together,
+//! root, before there is a second thread; [`walls`] are those of
+//! this machine; [`server`] wires database, engine, platform, worker and HTTP together,
 //! for `serve` as for `demo` and `bench`; [`adapters`] join the crates that must not know one another;
 //! [`measure`] is the shape of a measurement; [`rehearsal`] runs functions against mocks; [`output`] prints.
 //!
@@ -21,6 +22,7 @@ mod privileged;
 mod rehearsal;
 mod server;
 mod verbs;
+mod walls;
 
 use std::process::ExitCode;
 

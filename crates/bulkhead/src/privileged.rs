@@ -5,9 +5,10 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use bulkhead_config::{Config, User, WallChoice};
+use bulkhead_config::{Config, User};
+use bulkhead_wall_process::kind::Kind;
 use bulkhead_wall_process::launcher::{self, LauncherConfig, LauncherHandle};
-use bulkhead_wall_process::privileges;
+use bulkhead_wall_process::{Process, privileges};
 use rustix::fs::Mode;
 use rustix::process::{Gid, Uid};
 
@@ -21,11 +22,21 @@ pub(crate) struct Privileged {
 /// at every start, so that a start cleans up what a killed predecessor left.
 pub(crate) fn begin(config: &Config, instance: &str) -> anyhow::Result<Privileged> {
     prepare(config)?;
-    let WallChoice::Process = config.wall;
     let rootfs = config.runtime_dir.join("rootfs");
-    let launcher = launcher::start(LauncherConfig { rootfs, instance: instance.to_owned() })?;
+    let instance = instance.to_owned();
+    let launcher = launcher::start(LauncherConfig { rootfs, instance, walls: walls() })?;
     become_user(config.user)?;
     Ok(Privileged { launcher })
+}
+
+/// The walls that a launcher builds on this machine. Another one is another line here; one that needs no launcher is
+/// added in [`crate::walls`].
+fn walls() -> Vec<Box<dyn Kind>> {
+    let mut walls: Vec<Box<dyn Kind>> = vec![Box::new(Process)];
+    if let Some(gvisor) = bulkhead_wall_gvisor::Gvisor::find() {
+        walls.push(Box::new(gvisor));
+    }
+    walls
 }
 
 /// The same for a server that builds no compartments: nothing keeps root.

@@ -16,7 +16,7 @@ use bulkhead_server::{App, AppOptions};
 use bulkhead_store::hot::sqlite::SqliteStore;
 use bulkhead_store::{Db, DbOptions, Durability};
 use bulkhead_types::{Clock, Entropy, SystemClock, SystemEntropy};
-use bulkhead_wall::DynWall;
+use bulkhead_wall::Walls;
 use bulkhead_worker::{Parts, Runner, SystemMonotonic};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -50,14 +50,14 @@ pub(crate) struct Server {
 impl Server {
     /// Starts everything. What a dead predecessor left half done is taken up again before the first request. Without a
     /// wall, the server leaves executions to workers elsewhere.
-    pub(crate) async fn start(config: &Config, wall: Option<DynWall>) -> anyhow::Result<Self> {
-        Self::start_with(config, wall, |parts| parts).await
+    pub(crate) async fn start(config: &Config, walls: Option<Walls>) -> anyhow::Result<Self> {
+        Self::start_with(config, walls, |parts| parts).await
     }
 
     /// The same with some of what the worker is made of replaced.
     pub(crate) async fn start_with(
         config: &Config,
-        wall: Option<DynWall>,
+        walls: Option<Walls>,
         change: impl FnOnce(Parts) -> Parts,
     ) -> anyhow::Result<Self> {
         let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) =
@@ -87,8 +87,9 @@ impl Server {
 
         let (stopping, stops) = watch::channel(false);
         let (closing, closes) = watch::channel(false);
-        let worker = wall.map(|wall| {
-            let parts = parts_of(&platform, gateway, wall, (&clock, &entropy));
+        let kinds = walls.as_ref().map(Walls::kinds);
+        let worker = walls.map(|walls| {
+            let parts = parts_of(&platform, gateway, walls, (&clock, &entropy));
             OwnWorker::start(config, &engine, worker_id, change(parts), stopped(stops.clone()))
         });
         let background = run_background(engine.clone(), Arc::clone(&platform), closes.clone());
@@ -99,6 +100,7 @@ impl Server {
             requests_max: config.http_requests as usize,
             stopping: stops,
             clock,
+            walls: kinds,
             own_worker: own_worker::describe(worker.as_ref()),
             worker_ready: own_worker::ready(worker.as_ref()),
             metrics: metrics::of(worker.as_ref().map(OwnWorker::runner)),
@@ -167,12 +169,12 @@ const RUN_WAIT: Duration = Duration::from_secs(60 * 60);
 fn parts_of(
     platform: &Arc<Platform>,
     gateway: Gateway,
-    wall: DynWall,
+    walls: Walls,
     (clock, entropy): (&Arc<dyn Clock>, &Arc<dyn Entropy>),
 ) -> Parts {
     Parts {
         host: Arc::new(PlatformHost(Arc::clone(platform))),
-        wall,
+        walls,
         egress: Arc::new(TenantEgress { platform: Arc::clone(platform), gateway }),
         clock: Arc::clone(clock),
         monotonic: Arc::new(SystemMonotonic::new()),
@@ -200,6 +202,7 @@ fn platform_config(
         secret_key: secret_key(config)?,
         blobs,
         public_url: url.to_owned(),
+        walls: config.walls,
     })
 }
 

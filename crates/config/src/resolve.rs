@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bulkhead_types::{CPU_UNITS_PER_CORE, Limits};
+use bulkhead_types::{CPU_UNITS_PER_CORE, Isolation, Limits, WallKind, WallRule};
 use ipnet::IpNet;
 
 use crate::error::ConfigError;
@@ -26,8 +26,10 @@ pub struct Config {
     pub admin_key: Option<Secret>,
     /// The runtime image.
     pub runtime_dir: PathBuf,
-    /// How compartments are closed off.
-    pub wall: WallChoice,
+    /// How compartments are closed off, and the least of it.
+    pub walls: WallRule,
+    /// The least isolation between executions of one function.
+    pub isolation: Isolation,
     /// Whom the server becomes when root starts it.
     pub user: User,
     /// CPU units for attempts to take.
@@ -116,13 +118,6 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("(secret)")
     }
-}
-
-/// How compartments are closed off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WallChoice {
-    /// Namespaces, cgroups, seccomp, Landlock.
-    Process,
 }
 
 /// Whom a server that root started becomes before it speaks to anybody.
@@ -240,9 +235,14 @@ impl Config {
             data_dir: read.get("data_dir", |text| path(text, around))?,
             database_url: database_url(&read)?,
             admin_key: read.secret("admin_key", 24)?,
-            wall: read.get("wall", |text| match text {
-                "process" => Ok(WallChoice::Process),
-                _ => Err("the walls of this version are: process".to_owned()),
+            walls: WallRule {
+                usual: read.get("wall", wall)?,
+                floor: read.get("wall_floor", wall)?,
+            },
+            isolation: read.get("isolation", |text| match text {
+                "fork" => Ok(Isolation::Fork),
+                "compartment" => Ok(Isolation::Compartment),
+                _ => Err("it must be fork or compartment".to_owned()),
             })?,
             user: read.get("user", |text| user(text, around))?,
             worker_units: match read.text("worker.units").0.as_str() {
@@ -294,6 +294,10 @@ impl Config {
             runtime_dir,
         })
     }
+}
+
+fn wall(text: &str) -> Result<WallKind, String> {
+    WallKind::parse(text).ok_or_else(|| "it must be process, gvisor or microvm".to_owned())
 }
 
 fn drain(text: &str) -> Result<Duration, String> {

@@ -59,7 +59,7 @@ fn errors_name_the_setting_and_where_it_was_said() {
         "",
         &[("BULKHEAD_WALL", "paper")],
         &[],
-        "`wall` can't be \"paper\", said by environment variable BULKHEAD_WALL: the walls of this version are: process",
+        "`wall` can't be \"paper\", said by environment variable BULKHEAD_WALL: it must be process, gvisor or microvm",
     );
     check(
         "worker.unit = 3",

@@ -55,7 +55,21 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "the runtime image; else `runtime` beside the program, else target/runtime",
     ),
-    one("wall", "process", "how compartments are closed off: process"),
+    one(
+        "wall",
+        "process",
+        "how compartments of functions that ask for no wall are closed off: process, gvisor or microvm",
+    ),
+    one(
+        "wall_floor",
+        "process",
+        "the least wall, whatever a function asks for; a tenant's own floor can only raise it",
+    ),
+    one(
+        "isolation",
+        "fork",
+        "the least isolation between executions of a function: `fork`, or `compartment` for a fresh one each",
+    ),
     one(
         "user",
         "auto",

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// The most bytes of a configuration.
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
 
+/// Processes and threads of the runtime in each sandbox, beside those that a limit speaks of.
+pub const RUNTIME_TASKS: u64 = 16;
+
 /// The guest's configuration, JSON on descriptor [`crate::fds::CONFIG`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestConfig {
@@ -20,6 +23,92 @@ pub struct GuestConfig {
     pub read: Vec<PathBuf>,
     /// Device files that a sandbox may read and write.
     pub devices: Vec<PathBuf>,
+    /// What the kernel under the guest does not offer. Said by the wall that knows that kernel, never found out in
+    /// here: what is not on this list and fails is an error, and nothing runs.
+    #[serde(default)]
+    pub lacks: Vec<Lack>,
+}
+
+/// Something that a kernel behind a wall may not offer, and that the guest then does another way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lack {
+    /// Landlock with scopes (ABI 6, Linux 6.12).
+    Landlock,
+    /// `pidfd_open`.
+    ProcessDescriptors,
+    /// `NoNewPrivs`, `CapAmb` and `Seccomp_filters` in `/proc/PID/status`.
+    StatusFields,
+    /// A cgroup for each slot.
+    SlotCgroups,
+    /// `hidepid` of `/proc`.
+    HiddenProcesses,
+    /// Ambient capabilities.
+    AmbientCapabilities,
+    /// Setting of `RLIMIT_MSGQUEUE`, `RLIMIT_NICE` and `RLIMIT_RTPRIO` by a process.
+    SomeResourceLimits,
+    /// A limit on files in a `tmpfs`.
+    InodeLimits,
+    /// `/tmp` as a link that leads each process to its own directory.
+    TmpLink,
+}
+
+impl Lack {
+    /// Its name in `doctor` and in the documentation.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Landlock => "landlock",
+            Self::ProcessDescriptors => "process_descriptors",
+            Self::StatusFields => "status_fields",
+            Self::SlotCgroups => "slot_cgroups",
+            Self::HiddenProcesses => "hidden_processes",
+            Self::AmbientCapabilities => "ambient_capabilities",
+            Self::SomeResourceLimits => "some_resource_limits",
+            Self::InodeLimits => "inode_limits",
+            Self::TmpLink => "tmp_link",
+        }
+    }
+
+    /// What the guest does in its place, and what of it is weaker.
+    #[must_use]
+    pub const fn instead(self) -> &'static str {
+        match self {
+            Self::Landlock => {
+                "each sandbox has a network and an IPC namespace of its own, so that abstract sockets do not reach \
+                 another; files are kept apart by owner and by read-only mounts alone"
+            }
+            Self::ProcessDescriptors => {
+                "the end of a sandbox is told by its zygote, or seen by process 1; a sandbox that is not confined yet \
+                 is killed by its number"
+            }
+            Self::StatusFields => {
+                "the guest checks uid, gid, groups, capabilities and the filter mode from outside; no_new_privs and \
+                 the number of filters are the sandbox's own word"
+            }
+            Self::SlotCgroups => {
+                "memory and processes of a sandbox are counted in /proc every 50 ms: memory can exceed its limit \
+                 until the next look, within the compartment's own limit; RLIMIT_NPROC bounds processes at once"
+            }
+            Self::HiddenProcesses => {
+                "executions of one function that run at the same time see each other's process numbers, names and \
+                 CPU time; memory, files and signals stay out of reach, by uid"
+            }
+            Self::AmbientCapabilities => {
+                "there is no such set to clear; the four others are emptied and checked"
+            }
+            Self::SomeResourceLimits => {
+                "the wall sets message queue, nice and real-time limits to 0 for all of the compartment; each sandbox \
+                 checks that they are"
+            }
+            Self::InodeLimits => {
+                "files in a scratch directory are limited by its size and the compartment's memory, not by number"
+            }
+            Self::TmpLink => {
+                "each sandbox has a mount namespace of its own, in which /tmp is its scratch directory"
+            }
+        }
+    }
 }
 
 /// One slot: the place of one sandbox at a time.

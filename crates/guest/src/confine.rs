@@ -17,6 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::CapabilitySet;
 
+use crate::config::Lack;
 use crate::filter::{self, Filters};
 use crate::sys;
 use crate::zygote_wire::{SANDBOX_UID, handshake};
@@ -33,6 +34,8 @@ pub struct Confinement {
     pub read: Vec<PathBuf>,
     /// Device files to read and write.
     pub devices: Vec<PathBuf>,
+    /// What the kernel does not offer.
+    pub lacks: Vec<Lack>,
     /// The final filter.
     pub filters: Filters,
 }
@@ -48,6 +51,8 @@ pub struct Place {
     pub scratch: PathBuf,
     /// CPU seconds, if limited.
     pub cpu_s: Option<u64>,
+    /// Processes and threads, where no cgroup limits them.
+    pub tasks: Option<u64>,
 }
 
 /// Confines the calling process: a fresh fork with one thread. On success the stream is ready for frames.
@@ -74,15 +79,22 @@ fn stages(confinement: &Confinement, place: &Place, output: &OwnedFd) -> Result<
     stage("descriptors", sever_from_zygote(place, output))?;
     stage("session", rustix::process::setsid())?;
     stage("cgroup", join_cgroups(&place.join))?;
-    stage("user_namespace", sys::unshare_user())?;
+    // Where Landlock can't scope abstract sockets, each sandbox gets a network namespace for itself.
+    let own_network = confinement.lacks.contains(&Lack::Landlock);
+    stage("user_namespace", sys::unshare_user(own_network))?;
     stage("uid_map", await_mapping(&place.stream))?;
     stage("uid", sys::become_user(SANDBOX_UID, SANDBOX_UID))?;
-    stage("capabilities", drop_capabilities())?;
+    if confinement.lacks.contains(&Lack::TmpLink) {
+        stage("tmp", own_tmp(&place.scratch))?;
+    }
+    stage("capabilities", drop_capabilities(&confinement.lacks))?;
     stage("dumpable", set_dumpable_behavior(DumpableBehavior::Dumpable))?;
     stage("scratch", std::env::set_current_dir(&place.scratch))?;
-    stage("rlimits", resource_limits(place.cpu_s))?;
+    stage("rlimits", resource_limits(place, &confinement.lacks))?;
     stage("no_new_privs", rustix::thread::set_no_new_privs(true))?;
-    stage("landlock", landlock(confinement, &place.scratch))?;
+    if !confinement.lacks.contains(&Lack::Landlock) {
+        stage("landlock", landlock(confinement, &place.scratch))?;
+    }
     stage("seccomp", filter::apply(&confinement.filters))?;
     stage("ready", rustix::io::write(&place.stream, &[handshake::READY]))?;
     Ok(())
@@ -109,7 +121,13 @@ fn await_mapping(stream: &OwnedFd) -> std::io::Result<()> {
     }
 }
 
-fn drop_capabilities() -> rustix::io::Result<()> {
+/// Makes `/tmp` the scratch directory, for this process and its own.
+fn own_tmp(scratch: &Path) -> std::io::Result<()> {
+    sys::unshare_mounts()?;
+    Ok(rustix::mount::mount_bind(scratch, "/tmp")?)
+}
+
+fn drop_capabilities(lacks: &[Lack]) -> rustix::io::Result<()> {
     // The bounding set needs CAP_SETPCAP, which goes with the rest: so it is first.
     for capability in CapabilitySet::all().iter() {
         match rustix::thread::remove_capability_from_bounding_set(capability) {
@@ -118,22 +136,31 @@ fn drop_capabilities() -> rustix::io::Result<()> {
             Err(error) => return Err(error),
         }
     }
-    rustix::thread::clear_ambient_capability_set()?;
+    if !lacks.contains(&Lack::AmbientCapabilities) {
+        rustix::thread::clear_ambient_capability_set()?;
+    }
     let none = CapabilitySet::empty();
     let sets =
         rustix::thread::CapabilitySets { effective: none, permitted: none, inheritable: none };
     rustix::thread::set_capabilities(None, sets)
 }
 
-fn resource_limits(cpu_s: Option<u64>) -> std::io::Result<()> {
+fn resource_limits(place: &Place, lacks: &[Lack]) -> std::io::Result<()> {
     sys::limit(libc::RLIMIT_CORE, 0)?;
     sys::limit(libc::RLIMIT_NOFILE, FILES_MAX)?;
     sys::limit(libc::RLIMIT_MEMLOCK, 0)?;
-    sys::limit(libc::RLIMIT_MSGQUEUE, 0)?;
-    sys::limit(libc::RLIMIT_NICE, 0)?;
-    sys::limit(libc::RLIMIT_RTPRIO, 0)?;
+    for resource in [libc::RLIMIT_MSGQUEUE, libc::RLIMIT_NICE, libc::RLIMIT_RTPRIO] {
+        if lacks.contains(&Lack::SomeResourceLimits) {
+            sys::is_limited_to(resource, 0)?;
+        } else {
+            sys::limit(resource, 0)?;
+        }
+    }
+    if let Some(tasks) = place.tasks {
+        sys::limit(libc::RLIMIT_NPROC, tasks)?;
+    }
     // SIGXCPU at the limit; SIGKILL a second later for who ignores it.
-    cpu_s.map_or(Ok(()), |seconds| {
+    place.cpu_s.map_or(Ok(()), |seconds| {
         sys::limits(libc::RLIMIT_CPU, seconds.max(1), seconds.max(1).saturating_add(1))
     })
 }

@@ -11,6 +11,8 @@ use seccompiler::{BpfProgram, TargetArch, compile_from_json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::config::Lack;
+
 const LIST: &str = include_str!("syscalls.json");
 
 /// Who is filtered.
@@ -45,6 +47,15 @@ struct Entry {
     arg: Option<Arg>,
     #[serde(default)]
     zygote: bool,
+    /// Allowed only where the kernel lacks this.
+    #[serde(default)]
+    without: Option<Lack>,
+}
+
+impl Entry {
+    fn is_for(&self, lacks: &[Lack]) -> bool {
+        self.without.is_none_or(|lack| lacks.contains(&lack))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -60,16 +71,20 @@ struct Arg {
 #[derive(Debug, Clone)]
 pub struct Filters(Vec<BpfProgram>);
 
-/// Compiles the filters for `who`.
+/// Compiles the filters for `who`, on a kernel that lacks `lacks`.
 ///
 /// # Errors
 /// When the list is wrong: a bug of ours that every test meets first.
-pub fn compile(who: Who) -> Result<Filters, FilterError> {
+pub fn compile(who: Who, lacks: &[Lack]) -> Result<Filters, FilterError> {
     let (refuse, allow) = (json!({"errno": libc::EPERM}), json!("allow"));
     if who == Who::Sandbox {
-        return Ok(Filters(vec![program(rules(|entry| entry.zygote)?, &allow, &refuse)?]));
+        return Ok(Filters(vec![program(
+            rules(|entry| entry.zygote && entry.is_for(lacks))?,
+            &allow,
+            &refuse,
+        )?]));
     }
-    let allow = program(rules(|_| true)?, &refuse, &allow)?;
+    let allow = program(rules(|entry| entry.is_for(lacks))?, &refuse, &allow)?;
     let clone3 = json!([{"syscall": "clone3"}]);
     let no_clone3 = program(clone3, &json!("allow"), &json!({"errno": libc::ENOSYS}))?;
     // The newest filter's errno wins a tie, so the allow-list comes first and lets clone3 through.
@@ -124,8 +139,10 @@ mod tests {
 
     #[test]
     fn both_lists_compile() {
-        assert_eq!(compile(Who::Zygote).unwrap().0.len(), 2);
-        assert_eq!(compile(Who::Sandbox).unwrap().0.len(), 1);
+        for lacks in [&[][..], &[Lack::Landlock]] {
+            assert_eq!(compile(Who::Zygote, lacks).unwrap().0.len(), 2);
+            assert_eq!(compile(Who::Sandbox, lacks).unwrap().0.len(), 1);
+        }
     }
 
     #[test]
@@ -158,8 +175,19 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_a_missing_facilitys_place_is_allowed_only_where_it_is_missing() {
+        let text = |lacks: &[Lack]| rules(|entry| entry.is_for(lacks)).unwrap().to_string();
+        let network = (libc::CLONE_NEWUSER | libc::CLONE_NEWNET | libc::CLONE_NEWIPC).to_string();
+        assert!(!text(&[]).contains(&network));
+        assert!(text(&[Lack::Landlock]).contains(&network));
+        assert!(!text(&[Lack::Landlock]).contains("\"mount\""));
+        assert!(text(&[Lack::TmpLink]).contains("\"mount\""));
+    }
+
+    #[test]
     fn what_opens_the_kernel_is_on_neither_list() {
-        let text = rules(|_| true).unwrap().to_string();
+        // What takes a missing facility's place is another kernel's business, behind another wall.
+        let text = rules(|entry| entry.is_for(&[])).unwrap().to_string();
         for name in [
             "mount",
             "umount2",

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bulkhead_protocol::{Frame, FromGuest, Kind, VERSION, fragments};
 use rustix::event::epoll;
 
-use crate::config::{CONFIG_BYTES_MAX, GuestConfig};
+use crate::config::{CONFIG_BYTES_MAX, GuestConfig, Lack};
 use crate::filter::{self, Filters, Who};
 use crate::link::Link;
 use crate::sandbox::Sandbox;
@@ -24,6 +24,9 @@ use crate::{fds, sys};
 
 /// How often limits without an event of their own are looked at.
 const TICK: Duration = Duration::from_millis(200);
+
+/// The same where memory and processes are among those limits, and something runs.
+const TICK_SAMPLED: Duration = Duration::from_millis(50);
 
 /// Bytes that may wait for the worker before sandboxes are no longer read.
 const WORKER_BACKLOG_BYTES: usize = 4 << 20;
@@ -115,7 +118,7 @@ fn read_config() -> io::Result<GuestConfig> {
 
 impl Guest {
     fn new(config: GuestConfig) -> io::Result<Self> {
-        let filters = filter::compile(Who::Zygote).map_err(io::Error::other)?;
+        let filters = filter::compile(Who::Zygote, &config.lacks).map_err(io::Error::other)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let stream = rustix::io::fcntl_dupfd_cloexec(sys::borrowed(fds::STREAM), 5)?;
         rustix::io::ioctl_fionbio(&stream, true)?;
@@ -168,10 +171,20 @@ impl Guest {
             }
             if now() >= next_tick {
                 self.tick()?;
-                next_tick = now() + TICK;
+                next_tick = now() + self.until_tick();
             }
             self.settle_all()?;
         }
+    }
+
+    /// Whether memory and processes are counted in `/proc`.
+    pub(crate) fn samples(&self) -> bool {
+        self.config.lacks.contains(&Lack::SlotCgroups)
+    }
+
+    fn until_tick(&self) -> Duration {
+        let runs = self.sandboxes.values().any(|sandbox| sandbox.begun);
+        if runs && self.samples() { TICK_SAMPLED } else { TICK }
     }
 
     /// Says something to the worker.

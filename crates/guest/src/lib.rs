@@ -8,6 +8,9 @@
 //! [`zygote_wire`] is what guest and zygote say to each other; [`confine`] is what a forked child does to itself
 //! before its first line of tenant code (the Node addon calls it); [`filter`] is the syscall allow-list.
 //!
+//! A kernel behind a wall may not offer everything: [`config::Lack`] is the whole list of what the guest then does in
+//! another way. What is not declared there and fails is an error.
+//!
 //! Invariant: the guest knows nothing of Node.js, tenants or executions, and nothing that comes from a sandbox is
 //! parsed beyond a frame's header.
 
@@ -19,21 +22,22 @@ pub mod confine;
 pub mod filter;
 pub mod zygote_wire;
 
+mod children;
 mod fdpass;
 mod guest;
 mod link;
 mod reclaim;
+mod sample;
 mod sandbox;
 mod slot;
 mod spawn;
 mod sys;
 mod zygote;
 
+pub use children::{Children, Woken};
 pub use fdpass::{Received, receive, send};
 pub use guest::run;
-pub use sys::{
-    Exited, WaitStatus, exit_now, fork, inherit_heap, poll_readable, process_descriptor, reap_one,
-};
+pub use sys::{Exited, WaitStatus, exit_now, fork, inherit_heap};
 
 /// File descriptors that the guest is started with.
 pub mod fds {

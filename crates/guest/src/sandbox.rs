@@ -8,9 +8,11 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use bulkhead_protocol::{GuestError, SANDBOX_WINDOW_BYTES, SandboxGone, SlotUsage};
+use bulkhead_protocol::{GuestError, SANDBOX_WINDOW_BYTES, SandboxGone, SandboxLimits, SlotUsage};
 
+use crate::config::RUNTIME_TASKS;
 use crate::link::Link;
+use crate::sample::Sample;
 use crate::slot::Counters;
 use crate::sys::{Exited, RawPid, WaitStatus};
 
@@ -67,6 +69,65 @@ pub(crate) struct Sandbox {
     pub(crate) watching: (bool, bool),
     /// The far side hung up while it may not be read; epoll does not watch the stream until it may.
     pub(crate) parked_hangup: bool,
+    /// The worker has said something to it: it is parked no longer.
+    pub(crate) begun: bool,
+    /// Its memory and processes, where no cgroup counts them.
+    pub(crate) sampled: Option<Sampled>,
+}
+
+/// What was counted of a sandbox in `/proc`, and what it may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sampled {
+    /// Processes and threads it may have.
+    pub(crate) tasks: u64,
+    memory_bytes_max: u64,
+    /// What it shares with its zygote since birth, which is not its own.
+    born_with_bytes: u64,
+    memory_bytes_peak: u64,
+    refused: bool,
+}
+
+/// The least that a process has.
+const PAGE_BYTES: u64 = 4096;
+
+impl Sampled {
+    pub(crate) fn new(limits: &SandboxLimits) -> Self {
+        Self {
+            tasks: u64::from(limits.processes) + RUNTIME_TASKS,
+            memory_bytes_max: limits.memory_mib << 20,
+            born_with_bytes: 0,
+            memory_bytes_peak: 0,
+            refused: false,
+        }
+    }
+
+    /// From here on it counts.
+    pub(crate) fn begin(&mut self, memory_bytes: u64) {
+        self.born_with_bytes = memory_bytes;
+    }
+
+    /// Takes a look into account; the limit that it shows to be exceeded, if any.
+    pub(crate) fn look(&mut self, seen: Sample) -> Option<SandboxGone> {
+        let memory_bytes = seen.memory_bytes.saturating_sub(self.born_with_bytes);
+        // What it shares with its zygote and changes is not counted, so this is a least value.
+        self.memory_bytes_peak = self.memory_bytes_peak.max(memory_bytes).max(PAGE_BYTES);
+        // RLIMIT_NPROC lets it come this far and no further.
+        self.refused |= seen.tasks >= self.tasks;
+        if self.refused {
+            return Some(SandboxGone::ProcessLimit);
+        }
+        (memory_bytes > self.memory_bytes_max).then_some(SandboxGone::OutOfMemory)
+    }
+
+    /// Whether memory is to be looked at closely: resident memory counts mapped programs too, and is quick to read.
+    pub(crate) fn is_near(&self, seen: Sample) -> bool {
+        seen.memory_bytes.saturating_sub(self.born_with_bytes) > self.memory_bytes_max
+    }
+
+    /// A close look in place of a quick one: memory of its own, beyond what its zygote has of that.
+    pub(crate) fn close(&self, own_bytes: u64, zygote_bytes: u64) -> u64 {
+        self.born_with_bytes + own_bytes.saturating_sub(zygote_bytes)
+    }
 }
 
 /// What is to be done next about a sandbox that ends.
@@ -111,6 +172,8 @@ impl Sandbox {
             reclaimed_at: None,
             watching: (false, false),
             parked_hangup: false,
+            begun: false,
+            sampled: None,
         }
     }
 
@@ -124,6 +187,12 @@ impl Sandbox {
         self.end(SandboxGone::NotStarted {
             error: GuestError { stage: stage.to_owned(), message },
         });
+    }
+
+    /// The process, if it has not taken the slot's uid yet and so is not among those that a reclaimer finds.
+    pub(crate) fn unconfined(&self) -> Option<RawPid> {
+        let alive = self.dead.is_none() && self.exited.is_none();
+        self.pid.filter(|_| alive && self.stage != Stage::Ready)
     }
 
     pub(crate) fn ending(&self) -> bool {
@@ -176,6 +245,10 @@ impl Sandbox {
                 counted.memory_bytes_peak = exited.memory_bytes_peak;
             }
         }
+        if let Some(sampled) = &self.sampled {
+            counted.memory_bytes_peak = sampled.memory_bytes_peak;
+            counted.process_refused |= sampled.refused;
+        }
         counted.scratch_full |= self.scratch_full;
         counted
     }
@@ -219,6 +292,24 @@ mod tests {
         assert_eq!(it.next_step(now + LAST_WORDS_MAX), Step::Bury, "but patience ends");
         it.exited = exited(0);
         assert_eq!(it.next_step(now), Step::Bury);
+    }
+
+    #[test]
+    fn what_is_counted_in_proc_ends_a_sandbox_at_its_limit_and_not_before() {
+        let limits = SandboxLimits { memory_mib: 1, cpu_ms: None, processes: 4 };
+        let mut it = Sampled::new(&limits);
+        it.begin(5 << 20);
+        let mut look = |tasks, memory_bytes| it.look(Sample { tasks, memory_bytes });
+        assert_eq!(look(19, 6 << 20), None, "what it was born with does not count");
+        assert_eq!(look(1, (6 << 20) + 1), Some(SandboxGone::OutOfMemory));
+        assert!(it.is_near(Sample { tasks: 1, memory_bytes: (6 << 20) + 1 }));
+        assert_eq!(it.close(9 << 20, 8 << 20), 6 << 20);
+        let mut look = |tasks, memory_bytes| it.look(Sample { tasks, memory_bytes });
+        assert_eq!(look(20, 0), Some(SandboxGone::ProcessLimit), "16 are the runtime's");
+        let mut sandbox = sandbox(crate::guest::now());
+        sandbox.sampled = Some(it);
+        let used = sandbox.usage(SlotUsage::default());
+        assert_eq!((used.memory_bytes_peak, used.process_refused), ((1 << 20) + 1, true));
     }
 
     #[test]

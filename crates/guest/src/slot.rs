@@ -94,8 +94,13 @@ impl SlotConfig {
 
     /// Whether no block or no inode is left in the scratch directory.
     pub(crate) fn scratch_is_full(&self) -> bool {
-        rustix::fs::statvfs(&self.scratch).is_ok_and(|fs| fs.f_bfree == 0 || fs.f_ffree == 0)
+        rustix::fs::statvfs(&self.scratch).is_ok_and(|fs| full(fs.f_bfree, fs.f_files, fs.f_ffree))
     }
+}
+
+/// Without a number of files in all, free ones mean nothing.
+fn full(blocks_free: u64, files: u64, files_free: u64) -> bool {
+    blocks_free == 0 || (files > 0 && files_free == 0)
 }
 
 fn read_text(file: RawFd) -> String {
@@ -111,7 +116,7 @@ fn count_in(paths: &str, name: &str) -> usize {
 }
 
 /// Whether `/proc/PID/status` is of a process with this uid that is more than a corpse.
-fn lives_as(status: &str, uid: u32) -> bool {
+pub(crate) fn lives_as(status: &str, uid: u32) -> bool {
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
     let is_corpse = field("State:").is_some_and(|state| state.trim_start().starts_with(['Z', 'X']));
     let uids = field("Uid:").unwrap_or("");
@@ -133,6 +138,12 @@ mod tests {
         assert_eq!(count_in(paths, "s3"), 2);
         assert_eq!(count_in(paths, "s33"), 0);
         assert_eq!(count_in("0::/../s3\n", "s3"), 1);
+    }
+
+    #[test]
+    fn a_file_system_that_counts_no_files_is_not_full_for_it() {
+        assert!(full(0, 0, 0) && full(9, 9, 0));
+        assert!(!full(9, 0, 0) && !full(9, 9, 1));
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl WaitStatus {
 ///
 /// # Errors
 /// None but those of `wait4(2)`; "no child" is `None`.
-pub fn reap_one(pid: i32) -> io::Result<Option<Exited>> {
+pub(crate) fn reap_one(pid: i32) -> io::Result<Option<Exited>> {
     let mut status = 0;
     // SAFETY: an all-zero rusage is a valid value of that plain C struct.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -186,6 +186,17 @@ pub(crate) fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Resu
     limits(resource, value, value)
 }
 
+/// Checks that somebody has set a resource limit to this, soft and hard alike.
+pub(crate) fn is_limited_to(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: u64::MAX, rlim_max: u64::MAX };
+    // SAFETY: the pointer is to a live local of the type that getrlimit fills in.
+    check(unsafe { libc::getrlimit(resource, &raw mut limit) })?;
+    if limit.rlim_cur == value && limit.rlim_max == value {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("limit {resource} is {}, not {value}", limit.rlim_max)))
+}
+
 /// Sets a resource limit.
 pub(crate) fn limits(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
@@ -194,37 +205,40 @@ pub(crate) fn limits(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) 
     Ok(())
 }
 
-/// Enters a new user namespace; the caller has one thread.
-pub(crate) fn unshare_user() -> io::Result<()> {
-    // SAFETY: CLONE_NEWUSER changes credentials only; file descriptors and memory stay shared with nobody, since
-    // the caller has one thread.
-    check(unsafe { libc::unshare(libc::CLONE_NEWUSER) })?;
+/// Enters a new user namespace, and if asked a network and an IPC namespace that belong to it; the caller has one
+/// thread.
+pub(crate) fn unshare_user(own_network: bool) -> io::Result<()> {
+    let network = if own_network { libc::CLONE_NEWNET | libc::CLONE_NEWIPC } else { 0 };
+    // SAFETY: these flags change credentials and what sockets see; file descriptors and memory stay shared with
+    // nobody, since the caller has one thread.
+    check(unsafe { libc::unshare(libc::CLONE_NEWUSER | network) })?;
     Ok(())
 }
 
-/// Waits until any of the descriptors is readable or hung up; says which.
+/// Enters a new mount namespace, with what the caller's own user namespace allows.
+pub(crate) fn unshare_mounts() -> io::Result<()> {
+    // SAFETY: CLONE_NEWNS changes what paths mean to the caller, which has one thread; memory stays as it is.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    Ok(())
+}
+
+/// Waits until any of the descriptors is readable or hung up, `at_most` so long; says which.
 ///
 /// # Errors
 /// Those of `poll(2)`, but for interruptions.
-pub fn poll_readable(fds: &[BorrowedFd<'_>]) -> io::Result<Vec<bool>> {
-    use rustix::event::{PollFd, PollFlags, poll};
+pub(crate) fn poll_readable(
+    fds: &[BorrowedFd<'_>],
+    at_most: Option<std::time::Duration>,
+) -> io::Result<Vec<bool>> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let at_most = at_most.and_then(|wait| Timespec::try_from(wait).ok());
     let mut polled: Vec<PollFd<'_>> =
         fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-    match poll(&mut polled, None) {
+    match poll(&mut polled, at_most.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(error.into()),
     }
     Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
-}
-
-/// A descriptor of a child that becomes readable when the child ends.
-///
-/// # Errors
-/// Those of `pidfd_open(2)`.
-pub fn process_descriptor(pid: i32) -> io::Result<OwnedFd> {
-    use rustix::process::{Pid, PidfdFlags, pidfd_open};
-    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
-    Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 /// Makes `from` appear as descriptor `to`, not closed on exec.
@@ -263,7 +277,8 @@ pub(crate) fn open_descriptors() -> io::Result<Vec<RawFd>> {
 /// Closes every descriptor from `first` on.
 pub(crate) fn close_from(first: u32) -> io::Result<()> {
     // SAFETY: only called right before exec or in a fresh child that keeps no handle to those descriptors.
-    check(unsafe { libc::close_range(first, u32::MAX, 0) })?;
+    // No descriptor is above i32::MAX, and gVisor's kernel takes no range beyond it.
+    check(unsafe { libc::close_range(first, i32::MAX.unsigned_abs(), 0) })?;
     Ok(())
 }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use bulkhead_protocol::GuestError;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Lack;
+
 /// The descriptor on which a zygote finds its end.
 pub const ZYGOTE_FD: i32 = 3;
 
@@ -32,6 +34,8 @@ pub enum ToZygote {
         read: Vec<PathBuf>,
         /// Device files to read and write.
         devices: Vec<PathBuf>,
+        /// What the kernel does not offer.
+        lacks: Vec<Lack>,
     },
     /// Fork. Comes with descriptors: stream, output, then the cgroup files to join.
     Fork {
@@ -41,6 +45,8 @@ pub enum ToZygote {
         scratch: PathBuf,
         /// CPU seconds, if limited.
         cpu_s: Option<u64>,
+        /// Processes and threads, where no cgroup limits them.
+        tasks: Option<u64>,
     },
 }
 

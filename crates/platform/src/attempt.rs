@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bulkhead_engine::ExecutionFilter;
 use bulkhead_protocol::CallError;
-use bulkhead_types::{ExecutionState, FunctionKind, Lease, TimelineEvent, Version};
+use bulkhead_types::{
+    ExecutionState, FunctionKind, FunctionSpec, Lease, TenantId, TimelineEvent, Version, WallKind,
+};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -29,10 +31,11 @@ impl Platform {
     pub async fn prepare_elsewhere(
         &self,
         lease: &Lease,
-    ) -> Result<(Arc<Version>, Value), CallError> {
+    ) -> Result<(Arc<Version>, Value, WallKind), CallError> {
         let both = async {
             let version = self.version(&lease.function.tenant, &lease.version).await?;
-            Ok::<_, PlatformError>((version, self.context(lease).await?))
+            let wall = self.wall(&lease.function.tenant, &version.spec).await?;
+            Ok::<_, PlatformError>((version, self.context(lease).await?, wall))
         };
         both.await.map_err(|error| Failure::from(error).0)
     }
@@ -41,7 +44,21 @@ impl Platform {
         let version = self.version(&lease.function.tenant, &lease.version).await?;
         let bundle = self.blobs.bundle(&version.bundle).await?;
         let context = self.context(lease).await?;
-        Ok(Prepared { version, bundle, context })
+        let wall = self.wall(&lease.function.tenant, &version.spec).await?;
+        Ok(Prepared { version, bundle, context, wall })
+    }
+
+    /// The wall that a function of a tenant gets: what it asks for, or the operator's and the tenant's floor.
+    ///
+    /// # Errors
+    /// `tenant_not_found`; when the store fails.
+    pub async fn wall(
+        &self,
+        tenant: &TenantId,
+        spec: &FunctionSpec,
+    ) -> Result<WallKind, PlatformError> {
+        let floor = self.egress(tenant).await?.wall_floor;
+        Ok(self.config.walls.with_floor(floor).choose(spec.wall))
     }
 
     /// A bundle by its content's hash, for a worker on another machine. Read whole and checked.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bulkhead_egress::{HttpClient, Policy};
-use bulkhead_types::{FunctionKey, IntegrationId, TenantId, Version, VersionId};
+use bulkhead_types::{FunctionKey, IntegrationId, TenantId, Version, VersionId, WallKind};
 
 use crate::model::Integration;
 
@@ -19,6 +19,8 @@ const ENTRIES_MAX: usize = 10_000;
 pub(crate) struct Egress {
     pub(crate) policy: Arc<Policy>,
     pub(crate) client: HttpClient,
+    /// From the same settings: the least wall.
+    pub(crate) wall_floor: Option<WallKind>,
 }
 
 /// An integration, and the secret of its webhooks.

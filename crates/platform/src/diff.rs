@@ -60,6 +60,7 @@ fn details(old: &Version, new: &Version) -> Vec<String> {
         ("retry", old.spec.retry == new.spec.retry),
         ("uses", old.spec.uses == new.spec.uses),
         ("isolation", old.spec.isolation == new.spec.isolation),
+        ("wall", old.spec.wall == new.spec.wall),
     ] {
         if !same {
             details.push(what.to_owned());

@@ -8,6 +8,7 @@ use bulkhead_types::TenantId;
 
 use crate::caches::Egress;
 use crate::error::PlatformError;
+use crate::model::TenantSettings;
 use crate::platform::Platform;
 
 /// What a policy is made of, for a gateway on another machine, which adds that machine's own addresses.
@@ -57,7 +58,7 @@ impl Platform {
         if let Some(egress) = self.caches.egress.get(tenant, generation) {
             return Ok(egress);
         }
-        let rules = self.tenant(tenant).await?.settings.egress;
+        let TenantSettings { egress: rules, wall_floor, .. } = self.tenant(tenant).await?.settings;
         let policy = Policy::new()
             .with_own(self.config.listeners.clone(), self.config.addresses.clone())
             .with_operator_rules(self.config.egress.clone())
@@ -67,8 +68,9 @@ impl Platform {
         let egress = kept.unwrap_or_else(|| {
             let policy = Arc::new(policy);
             let client = HttpClient::new(self.gateway.clone(), Arc::clone(&policy));
-            Egress { policy, client }
+            Egress { policy, client, wall_floor }
         });
+        let egress = Egress { wall_floor, ..egress };
         self.caches.egress.put(tenant.clone(), generation, egress.clone());
         Ok(egress)
     }

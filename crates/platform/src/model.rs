@@ -6,7 +6,7 @@ use std::time::Duration;
 use bulkhead_egress::{HostPattern, Rule};
 use bulkhead_types::{
     ConcurrencyKey, ConnectionId, DeploymentId, ExecutionId, FunctionKind, FunctionName,
-    FunctionSpec, IntegrationId, TenantId, Timestamp, Version, VersionId,
+    FunctionSpec, IntegrationId, TenantId, Timestamp, Version, VersionId, WallKind,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,6 +18,8 @@ pub struct TenantSettings {
     pub display_name: String,
     /// Narrows where its functions may connect ([`bulkhead_egress::Policy`]).
     pub egress: Vec<Rule>,
+    /// The least wall that its functions run behind; `None` is the server's own floor.
+    pub wall_floor: Option<WallKind>,
 }
 
 /// One tenant.

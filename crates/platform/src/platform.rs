@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bulkhead_egress::{Gateway, Rule};
 use bulkhead_engine::Engine;
 use bulkhead_store::Db;
-use bulkhead_types::{Clock, Entropy, Timestamp, Version};
+use bulkhead_types::{Clock, Entropy, Timestamp, Version, WallKind, WallRule};
 use serde_json::Value;
 
 use crate::blobs::Blobs;
@@ -31,6 +31,8 @@ pub struct PlatformConfig {
     pub secret_key: Option<SecretKey>,
     /// Where bundles and source maps are besides this machine's disk, when other machines share them.
     pub blobs: Option<bulkhead_blobs::Store>,
+    /// Which walls the operator wants.
+    pub walls: WallRule,
     /// Where callers reach the server, such as `https://bulkhead.example.com`; for webhook URLs.
     pub public_url: String,
 }
@@ -44,6 +46,8 @@ pub struct Prepared {
     pub bundle: PathBuf,
     /// Values of the context's properties.
     pub context: Value,
+    /// The wall that it runs behind.
+    pub wall: WallKind,
 }
 
 /// The platform. Shared behind its `Arc`.

@@ -1,7 +1,7 @@
 //! Tenants, their keys and variables.
 
 use bulkhead_store::catalog::{self, KeyRow, TenantRow};
-use bulkhead_types::TenantId;
+use bulkhead_types::{TenantId, WallKind};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -30,6 +30,8 @@ struct SettingsText {
     display_name: String,
     #[serde(default)]
     egress: Vec<bulkhead_egress::Rule>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wall_floor: Option<WallKind>,
 }
 
 impl Platform {
@@ -42,7 +44,8 @@ impl Platform {
         tenant: &TenantId,
         settings: TenantSettings,
     ) -> Result<Tenant, PlatformError> {
-        let text = SettingsText { display_name: settings.display_name, egress: settings.egress };
+        let TenantSettings { display_name, egress, wall_floor } = settings;
+        let text = SettingsText { display_name, egress, wall_floor };
         let settings = crate::text::to_text(&text)?;
         let row = TenantRow { id: tenant.clone(), settings, created_at: self.now() };
         self.db.write(move |tx| catalog::put_tenant(tx, &row)).await?;
@@ -225,6 +228,7 @@ fn not_found(tenant: &TenantId) -> PlatformError {
 
 fn tenant_of(row: TenantRow) -> Result<Tenant, PlatformError> {
     let text: SettingsText = crate::text::from_text("tenants", &row.settings)?;
-    let settings = TenantSettings { display_name: text.display_name, egress: text.egress };
+    let SettingsText { display_name, egress, wall_floor } = text;
+    let settings = TenantSettings { display_name, egress, wall_floor };
     Ok(Tenant { id: row.id, settings, created_at: row.created_at })
 }

@@ -35,7 +35,7 @@ impl Host for Remote {
             failure("not_prepared", message)
         })?;
         let bundle = self.inner.bundles.get(&self.inner.client, &version.bundle).await?;
-        Ok(Prepared { version, bundle, context: prepared.context.clone() })
+        Ok(Prepared { version, bundle, context: prepared.context.clone(), wall: prepared.wall })
     }
 
     async fn call(&self, lease: &Lease, method: &str, params: Value) -> Result<Value, CallError> {

@@ -24,7 +24,7 @@ use bulkhead_api::Op;
 use bulkhead_api::worker::{LeaveRequest, Me, Needs, RenewRequest};
 use bulkhead_client::{Client, ClientError, Request};
 use bulkhead_egress::{Gateway, Policy, Rule};
-use bulkhead_types::{Clock, Entropy, LeaseRef, Units, Version, WorkerId};
+use bulkhead_types::{Clock, Entropy, LeaseRef, Units, Version, WallKind, WorkerId};
 use bulkhead_worker::Recall;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -87,6 +87,7 @@ struct Held {
 struct Prepared {
     context: Value,
     policy: Policy,
+    wall: WallKind,
 }
 
 impl Remote {
@@ -188,7 +189,7 @@ impl Remote {
             .with_own(listeners, options.addresses.clone())
             .with_operator_rules(rules(needs.egress.operator)?)
             .with_tenant_rules(rules(needs.egress.tenant)?);
-        Ok(Prepared { context: needs.context, policy })
+        Ok(Prepared { context: needs.context, policy, wall: needs.wall })
     }
 }
 

@@ -108,6 +108,7 @@ impl WorkSource for Remote {
             usage: settled.usage,
             started_at: settled.started_at,
             start: settled.start.map(|start| start_text(start).to_owned()),
+            wall: settled.wall,
         };
         match self.ask::<_, SettleAnswer>(Op::WorkerSettle, &said, SETTLE_WAIT).await {
             Ok(answer) => {

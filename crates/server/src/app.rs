@@ -9,7 +9,7 @@ use bulkhead_api::{Op, Route};
 use bulkhead_engine::Engine;
 use bulkhead_platform::Platform;
 use bulkhead_telemetry::metrics::{Histogram, Page};
-use bulkhead_types::{Clock, Entropy, Limits, Timestamp};
+use bulkhead_types::{Clock, Entropy, Limits, Timestamp, WallKind};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, watch};
 
@@ -25,6 +25,8 @@ pub struct AppOptions {
     pub public_url: String,
     /// What a function may ask for at most.
     pub ceilings: Limits,
+    /// The walls that can be had; `None` where only workers elsewhere know.
+    pub walls: Option<Vec<WallKind>>,
     /// Requests under way at the same time.
     pub requests_max: usize,
     /// Becomes true when the server stops: no new work is taken from then on.

@@ -4,7 +4,7 @@ use axum::extract::State;
 use bulkhead_api as api;
 use bulkhead_platform::{DeployRequest, FunctionUpload};
 use bulkhead_types::{
-    ConcurrencyKey, DeploymentId, FunctionKey, FunctionKind, FunctionSpec, Limits,
+    ConcurrencyKey, DeploymentId, FunctionKey, FunctionKind, FunctionSpec, Limits, TenantId,
 };
 use http::StatusCode;
 use serde_json::Value;
@@ -28,8 +28,12 @@ pub(crate) async fn deploy(
     }
     let ceilings = &app.inner.options.ceilings;
     let functions = deploy.functions.into_iter().map(|function| upload(function, ceilings));
+    let functions: Vec<FunctionUpload> = functions.collect::<Result<_, _>>()?;
+    for function in &functions {
+        has_wall(&app, &tenant, &function.spec).await?;
+    }
     let request = DeployRequest {
-        functions: functions.collect::<Result<_, _>>()?,
+        functions,
         dry_run: deploy.dry_run,
         allow_destructive: deploy.allow_destructive,
         partial: deploy.partial,
@@ -37,6 +41,25 @@ pub(crate) async fn deploy(
     let status = if deploy.dry_run { StatusCode::OK } else { StatusCode::CREATED };
     let deployment = app.inner.platform.deploy(&tenant, request).await?;
     Ok((status, axum::Json(wire::deployment(deployment))))
+}
+
+/// Refuses what could not run here, rather than let it fail at its first run. Workers elsewhere may have what this
+/// server's machine has not: a server that has no worker of its own can't tell.
+async fn has_wall(app: &App, tenant: &TenantId, spec: &FunctionSpec) -> Result<(), ApiError> {
+    let wall = app.inner.platform.wall(tenant, spec).await?;
+    match &app.inner.options.walls {
+        Some(walls) if !walls.contains(&wall) => {
+            let had: Vec<_> = walls.iter().map(|wall| wall.as_str()).collect();
+            let message = format!(
+                "{} needs the {} wall, and this server's machine has {}; `bulkhead doctor` there tells what is missing",
+                spec.name,
+                wall.as_str(),
+                had.join(", "),
+            );
+            Err(ApiError::new("wall_unavailable", message))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn upload(function: api::DeployFunction, ceilings: &Limits) -> Result<FunctionUpload, ApiError> {

@@ -3,8 +3,8 @@
 use axum::extract::State;
 use bulkhead_api as api;
 use bulkhead_engine::{Share, ShareLimits};
-use bulkhead_platform::TenantSettings;
-use bulkhead_types::TenantId;
+use bulkhead_platform::{PlatformError, TenantSettings};
+use bulkhead_types::{TenantId, WallKind};
 use http::StatusCode;
 
 use crate::app::App;
@@ -46,12 +46,25 @@ pub(crate) async fn put(
         let message = format!("weight is a number from 1 to {WEIGHT_MAX}");
         return Err(ApiError::new("invalid_body", message));
     }
-    let settings = TenantSettings { display_name: put.display_name, egress };
+    let said = put.wall_floor.as_deref().map(wall_named).transpose()?;
+    let wall_floor = match app.inner.platform.tenant(&id).await {
+        Ok(before) => said.or(before.settings.wall_floor),
+        Err(PlatformError::NotFound { .. }) => said,
+        Err(error) => return Err(error.into()),
+    };
+    let settings = TenantSettings { display_name: put.display_name, egress, wall_floor };
     let tenant = app.inner.platform.put_tenant(&id, settings).await?;
     if limits != before.limits {
         app.inner.engine.set_share(&id, limits).await?;
     }
     Ok(axum::Json(wire::tenant(tenant, share(&app, &id).await?)))
+}
+
+fn wall_named(text: &str) -> Result<WallKind, ApiError> {
+    WallKind::parse(text).ok_or_else(|| {
+        let message = format!("wall_floor: there is no wall {text:?}; process, gvisor or microvm");
+        ApiError::new("invalid_body", message)
+    })
 }
 
 pub(crate) async fn pause(

@@ -64,6 +64,7 @@ pub(crate) fn attempt(attempt: Attempt) -> api::Attempt {
         stack: attempt.error.and_then(|error| error.stack),
         usage: usage(attempt.usage),
         start: attempt.start,
+        wall: attempt.wall,
     }
 }
 
@@ -159,6 +160,7 @@ pub(crate) fn tenant(tenant: platform::Tenant, share: bulkhead_engine::Share) ->
     api::Tenant {
         id: tenant.id.to_string(),
         display_name: tenant.settings.display_name,
+        wall_floor: tenant.settings.wall_floor.map(|wall| wall.as_str().to_owned()),
         created_at: time(tenant.created_at),
         share: api::TenantShare {
             weight: share.limits.weight,

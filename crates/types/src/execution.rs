@@ -171,6 +171,9 @@ pub struct Attempt {
     pub usage: Usage,
     /// How its sandbox came to be: `parked`, `forked` or `cold`.
     pub start: Option<String>,
+    /// The wall that it ran behind, as `WallKind::as_str`; `None` where none was reached.
+    #[serde(default)]
+    pub wall: Option<String>,
 }
 
 /// What names a lease, and proves it: goes along with everything an attempt writes.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{FunctionName, IntegrationId, TenantId, VersionId};
 use crate::limits::Limits;
+use crate::wall::WallKind;
 
 /// What makes a function run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,8 +54,10 @@ pub struct FunctionKey {
     pub name: FunctionName,
 }
 
-/// Whether executions share a zygote's memory image at birth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+/// Whether executions share a zygote's memory image at birth. The order is that of strength.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Isolation {
     /// Each execution is a fork of the version's zygote.
@@ -221,6 +224,9 @@ pub struct FunctionSpec {
     /// Whether its executions share a zygote.
     #[serde(default)]
     pub isolation: Isolation,
+    /// The wall that it asks for; it gets that or a stronger one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wall: Option<WallKind>,
 }
 
 /// One immutable build of a function.

@@ -13,6 +13,7 @@ mod function;
 mod ids;
 mod limits;
 mod time;
+mod wall;
 
 pub use capacity::{Room, Units};
 pub use execution::{
@@ -30,3 +31,4 @@ pub use ids::{
 };
 pub use limits::{CPU_UNITS_PER_CORE, Limits};
 pub use time::{Clock, Entropy, FixedClock, SystemClock, SystemEntropy, Timestamp};
+pub use wall::{WallKind, WallRule};

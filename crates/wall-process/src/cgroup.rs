@@ -15,16 +15,12 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bulkhead_wall::CompartmentSpec;
 use rustix::fs::{Mode, OFlags};
 
 pub use layout::{Hierarchy, Layout, LayoutError, detect};
 
 /// What guest and zygotes may use beside the slots, MiB: Node.js with a large bundle.
-const BASE_MEMORY_MIB: u64 = 1024;
-
-/// Processes and threads of guest and zygotes, and of the runtime in each sandbox.
-const RUNTIME_PROCESSES: u32 = 16;
+pub const BASE_MEMORY_MIB: u64 = 1024;
 
 /// Rounds of killing and looking again when something is to be removed, 5 ms apart.
 const ROUNDS_MAX: u32 = 1_000;
@@ -34,6 +30,28 @@ const ROUNDS_MAX: u32 = 1_000;
 pub struct Cgroups {
     layout: Layout,
     instance: String,
+}
+
+/// What a compartment's tree is to look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tree {
+    /// Memory of all of it, MiB.
+    pub memory_mib: u64,
+    /// Processes and threads of all of it; `None` where the slots' own limits do.
+    pub tasks: Option<u64>,
+    /// Cgroups of its own that each slot gets; none where the wall's kernel is not the host's.
+    pub slots: Option<SlotTree>,
+}
+
+/// What each slot's cgroup is to look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotTree {
+    /// How many there are.
+    pub count: u32,
+    /// Memory of each, MiB.
+    pub memory_mib: u64,
+    /// Processes and threads of each.
+    pub tasks: u64,
 }
 
 /// Open files of a slot, to be handed to the guest.
@@ -78,37 +96,32 @@ impl Cgroups {
     }
 
     /// Makes the tree of a compartment, with its limits.
-    pub(crate) fn create(&self, number: u64, spec: &CompartmentSpec) -> io::Result<()> {
+    pub(crate) fn create(&self, number: u64, tree: &Tree) -> io::Result<()> {
         for hierarchy in &self.layout.hierarchies {
             let top = self.compartment(hierarchy, number);
             make(&top)?;
             if hierarchy.v2 {
                 enable(&top, hierarchy)?;
             }
-            let total = BASE_MEMORY_MIB + u64::from(spec.slots) * spec.memory_mib;
             if hierarchy.has("memory") {
-                set_memory(&top, hierarchy, total)?;
+                set_memory(&top, hierarchy, tree.memory_mib)?;
+            }
+            if let Some(tasks) = tree.tasks.filter(|_| hierarchy.has("pids")) {
+                set(&top, "pids.max", tasks)?;
             }
             make(&top.join("base"))?;
-            if !hierarchy.has("memory") && !hierarchy.has("pids") {
-                continue;
-            }
-            for slot in 0..spec.slots {
-                let path = top.join(slot_name(slot));
-                make(&path)?;
-                if hierarchy.has("memory") {
-                    set_memory(&path, hierarchy, spec.memory_mib)?;
-                }
-                if hierarchy.has("pids") {
-                    set(&path, "pids.max", u64::from(spec.processes + RUNTIME_PROCESSES))?;
-                }
+            if let Some(slots) = &tree.slots {
+                create_slots(&top, hierarchy, slots)?;
             }
         }
         Ok(())
     }
 
     /// Puts the calling process into the compartment's `base`.
-    pub(crate) fn join_base(&self, number: u64) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Names the file that could not be written.
+    pub fn join_base(&self, number: u64) -> io::Result<()> {
         for hierarchy in &self.layout.hierarchies {
             let procs = self.compartment(hierarchy, number).join("base/cgroup.procs");
             write(&procs, "0")?;
@@ -181,6 +194,23 @@ impl Cgroups {
         }
         Ok(())
     }
+}
+
+fn create_slots(top: &Path, hierarchy: &Hierarchy, slots: &SlotTree) -> io::Result<()> {
+    if !hierarchy.has("memory") && !hierarchy.has("pids") {
+        return Ok(());
+    }
+    for slot in 0..slots.count {
+        let path = top.join(slot_name(slot));
+        make(&path)?;
+        if hierarchy.has("memory") {
+            set_memory(&path, hierarchy, slots.memory_mib)?;
+        }
+        if hierarchy.has("pids") {
+            set(&path, "pids.max", slots.tasks)?;
+        }
+    }
+    Ok(())
 }
 
 /// The last part of the path of a slot's cgroups.

@@ -13,8 +13,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::build::{self, Built, Plan};
 use crate::cgroup::{self, Cgroups};
+use crate::kind::Kind;
 use crate::namespaces::COMPARTMENTS_MAX;
-use crate::probe;
 use crate::sys;
 use crate::wire::{Done, Op, PACKET_BYTES_MAX, Reply, Request};
 
@@ -25,21 +25,22 @@ const ENDING_POLL: Duration = Duration::from_millis(5);
 const SLOTS_MAX: u32 = 1_024;
 
 /// What a launcher is started with.
-#[derive(Debug, Clone)]
 pub struct LauncherConfig {
     /// The runtime image's root file system.
     pub rootfs: PathBuf,
     /// Names this server among those of the machine: letters, digits and dashes, the same at every start, so that
     /// a start can clean up what a killed predecessor left.
     pub instance: String,
+    /// What it can build; one of each.
+    pub walls: Vec<Box<dyn Kind>>,
 }
 
-/// The server's end: to be made a [`crate::ProcessWall`].
+/// The server's end: to be made walls of ([`crate::walls`]).
 #[derive(Debug)]
 pub struct LauncherHandle {
     pub(crate) socket: OwnedFd,
-    /// As root found it: who asks later has dropped what the probe looks for.
-    pub(crate) capability: Capability,
+    /// What each kind can do, as root found it: who asks later has dropped what the probes look for.
+    pub(crate) capabilities: Vec<(&'static str, Capability)>,
 }
 
 /// Forks the launcher. To be called first thing in `main`, as root, while the process has one thread.
@@ -49,7 +50,7 @@ pub struct LauncherHandle {
 /// error names the stage.
 pub fn start(config: LauncherConfig) -> Result<LauncherHandle, WallError> {
     check(&config)?;
-    let capability = probe::probe();
+    let capabilities = config.walls.iter().map(|kind| (kind.name(), kind.probe())).collect();
     let failed = |error: io::Error| WallError::new("launcher", error.to_string());
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
@@ -60,7 +61,7 @@ pub fn start(config: LauncherConfig) -> Result<LauncherHandle, WallError> {
     cgroups.clean_up().map_err(cgroup_failed)?;
     cgroups.prepare().map_err(cgroup_failed)?;
     if sys::fork().map_err(failed)? != 0 {
-        return Ok(LauncherHandle { socket: ours, capability });
+        return Ok(LauncherHandle { socket: ours, capabilities });
     }
     drop(ours);
     let ended = run(theirs, config, cgroups);
@@ -78,7 +79,7 @@ fn check(config: &LauncherConfig) -> Result<(), WallError> {
     if !rustix::process::geteuid().is_root() {
         return Err(WallError::new(
             "launcher",
-            "the process wall needs root to build compartments; `bulkhead doctor` tells what else would do",
+            "building compartments needs root; `bulkhead doctor` tells what else would do",
         ));
     }
     if !config.rootfs.join("runtime/guest").exists() {
@@ -174,47 +175,52 @@ impl Launcher {
         }
         let Request { id, op } = serde_json::from_slice(&buffer[..received.bytes])?;
         match op {
-            Op::Create(spec) => match self.create(&spec) {
-                Ok((compartment, stream)) => {
-                    self.answer(id, Ok(Done::Created { compartment }), Some(stream.as_fd()))?;
+            Op::Create { wall, spec } => match self.create(&wall, &spec) {
+                Ok((compartment, built)) => {
+                    let fds = [built.stream.as_fd(), built.words.as_fd()];
+                    self.answer(id, Ok(Done::Created { compartment }), &fds)?;
                 }
-                Err(error) => self.answer(id, Err(error), None)?,
+                Err(error) => self.answer(id, Err(error), &[])?,
             },
             Op::Destroy { compartment } => match self.compartments.remove(&compartment) {
                 Some(running) => self.end(compartment, &running, Some(id))?,
                 None => {
                     let error =
                         WallError::new("destroy", format!("there is no compartment {compartment}"));
-                    self.answer(id, Err(error), None)?;
+                    self.answer(id, Err(error), &[])?;
                 }
             },
             Op::Memory { compartment } => {
                 let bytes = self.cgroups.memory_bytes(compartment);
-                self.answer(id, Ok(Done::Memory { bytes }), None)?;
+                self.answer(id, Ok(Done::Memory { bytes }), &[])?;
             }
         }
         Ok(true)
     }
 
-    fn create(&mut self, spec: &CompartmentSpec) -> Result<(u64, OwnedFd), WallError> {
+    fn create(&mut self, wall: &str, spec: &CompartmentSpec) -> Result<(u64, Built), WallError> {
         if spec.slots == 0 || spec.slots > SLOTS_MAX {
             let message = format!("{} slots; 1 to {SLOTS_MAX} are possible", spec.slots);
             return Err(WallError::new("slots", message));
         }
         let place = self.free_place()?;
+        let kind = self.config.walls.iter().find(|kind| kind.name() == wall);
+        let Some(kind) = kind else {
+            return Err(WallError::new("wall", format!("this launcher builds no {wall} wall")));
+        };
         self.last_number += 1;
         let number = self.last_number;
         let cgroups = self.cgroups.clone();
         let rootfs = self.config.rootfs.clone();
         let plan = Plan { rootfs: &rootfs, cgroups: &cgroups, spec, number, place };
         let built = cgroups
-            .create(number, spec)
+            .create(number, &kind.tree(spec))
             .map_err(|error| WallError::new("cgroup", error.to_string()))
-            .and_then(|()| build::build(&plan));
+            .and_then(|()| build::build(kind.as_ref(), &plan));
         match built {
-            Ok(Built { pid, stream }) => {
-                self.compartments.insert(number, Running { pid, place });
-                Ok((number, stream))
+            Ok(built) => {
+                self.compartments.insert(number, Running { pid: built.pid, place });
+                Ok((number, built))
             }
             Err(error) => {
                 // Process 1 is dead and reaped: what is left are empty cgroups.
@@ -251,7 +257,7 @@ impl Launcher {
             if !ending.reaped || !self.cgroups.remove(ending.number)? {
                 self.ending.push(ending);
             } else if let Some(request) = ending.request {
-                self.answer(request, Ok(Done::Destroyed), None)?;
+                self.answer(request, Ok(Done::Destroyed), &[])?;
             }
         }
         Ok(())
@@ -271,11 +277,11 @@ impl Launcher {
         &self,
         id: u64,
         result: Result<Done, WallError>,
-        stream: Option<BorrowedFd<'_>>,
+        fds: &[BorrowedFd<'_>],
     ) -> io::Result<()> {
         let bytes = serde_json::to_vec(&Reply { id, result })?;
         debug_assert!(self.socket.as_raw_fd() == 3);
-        bulkhead_guest::send(&self.socket, &bytes, stream.as_slice())?;
+        bulkhead_guest::send(&self.socket, &bytes, fds)?;
         Ok(())
     }
 }

@@ -15,10 +15,10 @@ use rustix::mount::{
 use crate::namespaces::{SLOT_UID_FIRST, host_uid};
 
 /// Where the slots' scratch directories are.
-pub(crate) const SCRATCH: &str = "/scratch";
+pub const SCRATCH: &str = "/scratch";
 
 /// Where bundles are.
-pub(crate) const BUNDLE: &str = "/bundle";
+pub const BUNDLE: &str = "/bundle";
 
 /// The device files there are: name, major, minor.
 const DEVICES: [(&str, u32, u32); 5] =
@@ -29,18 +29,36 @@ const DATA: MountFlags = LOCKED.union(MountFlags::NOEXEC);
 
 /// Builds the file system below `rootfs`, in a mount namespace of its own.
 pub(crate) fn build(rootfs: &Path, spec: &CompartmentSpec, place: u32) -> io::Result<()> {
-    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    mount_change("/", private)?;
-    mount_bind(rootfs, rootfs)?;
-    mount_remount(rootfs, MountFlags::BIND | MountFlags::RDONLY | LOCKED, c"")?;
+    keep_to_oneself()?;
+    bind_read_only(rootfs, rootfs)?;
     proc(rootfs)?;
     devices(rootfs)?;
     bundles(rootfs, spec)?;
     scratch(rootfs, spec, place)
 }
 
+/// Lets nothing that is mounted here show elsewhere.
+///
+/// # Errors
+/// Those of `mount(2)`.
+pub fn keep_to_oneself() -> io::Result<()> {
+    Ok(mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
+}
+
+/// Makes a directory or file appear at another place, read-only, without set-uid programs and devices.
+///
+/// # Errors
+/// Those of `mount(2)`.
+pub fn bind_read_only(source: &Path, target: &Path) -> io::Result<()> {
+    mount_bind(source, target)?;
+    Ok(mount_remount(target, MountFlags::BIND | MountFlags::RDONLY | LOCKED, c"")?)
+}
+
 /// Makes `rootfs` the root, and the host's root unreachable.
-pub(crate) fn pivot(rootfs: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// Those of the system calls.
+pub fn pivot(rootfs: &Path) -> io::Result<()> {
     std::env::set_current_dir(rootfs)?;
     // Old and new root on the same place: the old one is on top and goes away with the unmount (pivot_root(2)).
     rustix::process::pivot_root(".", ".")?;
@@ -54,7 +72,11 @@ fn proc(rootfs: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn devices(rootfs: &Path) -> io::Result<()> {
+/// Mounts `/dev` with the five devices there are.
+///
+/// # Errors
+/// Those of the system calls.
+pub fn devices(rootfs: &Path) -> io::Result<()> {
     let dev = rootfs.join("dev");
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
     mount("tmpfs", &dev, "tmpfs", flags, c"size=64k,nr_inodes=32,mode=0755")?;
@@ -70,7 +92,11 @@ fn devices(rootfs: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn bundles(rootfs: &Path, spec: &CompartmentSpec) -> io::Result<()> {
+/// Mounts what the specification wants below `/bundle`.
+///
+/// # Errors
+/// Those of the system calls; when a path inside is not below `/bundle`.
+pub fn bundles(rootfs: &Path, spec: &CompartmentSpec) -> io::Result<()> {
     let top = rootfs.join("bundle");
     mount("tmpfs", &top, "tmpfs", DATA, c"size=64k,nr_inodes=1024,mode=0755")?;
     for wanted in &spec.mounts {

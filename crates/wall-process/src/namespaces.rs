@@ -22,10 +22,10 @@ const HOST_UID_FIRST: u32 = 0x7000_0000;
 pub(crate) const COMPARTMENTS_MAX: u32 = (0x8000_0000 - HOST_UID_FIRST) / UIDS;
 
 /// The uid of zygotes, inside.
-pub(crate) const ZYGOTE_UID: u32 = 500;
+pub const ZYGOTE_UID: u32 = 500;
 
 /// The uid of the first slot, inside; the others follow.
-pub(crate) const SLOT_UID_FIRST: u32 = 10_000;
+pub const SLOT_UID_FIRST: u32 = 10_000;
 
 /// Namespaces that process 1 is born into.
 pub(crate) const AT_BIRTH: libc::c_int = libc::CLONE_NEWPID
@@ -60,7 +60,10 @@ pub(crate) fn mapping(place: u32) -> String {
 }
 
 /// Enters the user namespace; the mapping comes from outside afterwards.
-pub(crate) fn enter_user_namespace() -> io::Result<()> {
+///
+/// # Errors
+/// Those of `unshare(2)`.
+pub fn enter_user_namespace() -> io::Result<()> {
     sys::unshare(libc::CLONE_NEWUSER)
 }
 

@@ -11,10 +11,13 @@ pub fn probe() -> Capability {
     let requirements = vec![root(), user_namespaces(), cgroups(), seccomp(), landlock()];
     let available = requirements.iter().all(|it| it.met || !it.required);
     let fork_isolation = requirements.iter().any(|it| it.name == "landlock" && it.met);
-    Capability { available, fork_isolation: available && fork_isolation, requirements }
+    let fork_isolation = available && fork_isolation;
+    Capability { available, fork_isolation, requirements, differences: Vec::new() }
 }
 
-fn root() -> Requirement {
+/// Whether root is there to build compartments with.
+#[must_use]
+pub fn root() -> Requirement {
     let met = rustix::process::geteuid().is_root();
     let found = if met { "running as root" } else { "not running as root (geteuid)" };
     requirement(
@@ -28,7 +31,9 @@ fn root() -> Requirement {
     )
 }
 
-fn user_namespaces() -> Requirement {
+/// Whether the kernel makes user namespaces.
+#[must_use]
+pub fn user_namespaces() -> Requirement {
     let path = "/proc/sys/user/max_user_namespaces";
     let max: Option<u64> =
         std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
@@ -43,7 +48,9 @@ fn user_namespaces() -> Requirement {
     )
 }
 
-fn cgroups() -> Requirement {
+/// Whether memory and processes can be limited.
+#[must_use]
+pub fn cgroups() -> Requirement {
     let (met, found) = match cgroup::detect() {
         Ok(layout) => {
             let told: Vec<String> = layout
@@ -68,7 +75,9 @@ fn cgroups() -> Requirement {
     )
 }
 
-fn seccomp() -> Requirement {
+/// Whether the kernel filters system calls.
+#[must_use]
+pub fn seccomp() -> Requirement {
     let actions =
         std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").unwrap_or_default();
     let met = actions.split_whitespace().any(|action| action == "errno");

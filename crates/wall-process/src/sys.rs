@@ -34,13 +34,19 @@ pub(crate) fn exit_now(status: i32) -> ! {
 }
 
 /// Moves the calling process into new namespaces; it has one thread.
-pub(crate) fn unshare(namespaces: libc::c_int) -> io::Result<()> {
+///
+/// # Errors
+/// Those of `unshare(2)`.
+pub fn unshare(namespaces: libc::c_int) -> io::Result<()> {
     // SAFETY: no memory is involved; with one thread nothing is shared with anybody who could be surprised.
     check(unsafe { libc::unshare(namespaces) }).map(drop)
 }
 
 /// Takes a uid and gid for good, on every thread of the process (libc sees to that), without supplementary groups.
-pub(crate) fn become_user(uid: u32, gid: u32) -> io::Result<()> {
+///
+/// # Errors
+/// Those of the system calls.
+pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     // SAFETY: setgroups with a count of 0 reads nothing from the pointer.
     check(unsafe { libc::setgroups(0, std::ptr::null()) })?;
     // SAFETY: plain integers.
@@ -50,7 +56,10 @@ pub(crate) fn become_user(uid: u32, gid: u32) -> io::Result<()> {
 }
 
 /// Sets a resource limit, soft and hard alike.
-pub(crate) fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
+///
+/// # Errors
+/// Those of `setrlimit(2)`.
+pub fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
     // SAFETY: the pointer is to a live local of the type that setrlimit reads.
     check(unsafe { libc::setrlimit(resource, &raw const limit) }).map(drop)
@@ -58,7 +67,10 @@ pub(crate) fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Resu
 
 /// Raises a resource limit to `value`, or to what the host allows if that is less: raising the hard limit would take
 /// a capability that a container's root may lack.
-pub(crate) fn limit_at_most(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
+///
+/// # Errors
+/// Those of the system calls.
+pub fn limit_at_most(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
     let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a live local of the type that getrlimit fills in.
     check(unsafe { libc::getrlimit(resource, &raw mut now) })?;
@@ -66,7 +78,10 @@ pub(crate) fn limit_at_most(resource: libc::__rlimit_resource_t, value: u64) -> 
 }
 
 /// Moves a descriptor to a fixed number that survives exec.
-pub(crate) fn place(from: OwnedFd, to: RawFd) -> io::Result<()> {
+///
+/// # Errors
+/// Those of `dup2(2)`.
+pub fn place(from: OwnedFd, to: RawFd) -> io::Result<()> {
     if from.as_raw_fd() == to {
         // SAFETY: plain integers.
         check(unsafe { libc::fcntl(to, libc::F_SETFD, 0) })?;
@@ -77,8 +92,22 @@ pub(crate) fn place(from: OwnedFd, to: RawFd) -> io::Result<()> {
     check(unsafe { libc::dup2(from.as_raw_fd(), to) }).map(drop)
 }
 
+/// Has the kernel kill this process when its parent, the launcher, ends.
+///
+/// # Errors
+/// Those of `prctl(2)`.
+pub fn die_with_launcher() -> io::Result<()> {
+    // Cleared by every change of user, so it comes after those. A launcher that is gone by now has closed the
+    // stream, and the guest leaves at its first read.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    Ok(())
+}
+
 /// Closes on exec every descriptor from `first` to `last`.
-pub(crate) fn close_on_exec(first: u32, last: u32) -> io::Result<()> {
+///
+/// # Errors
+/// Those of `close_range(2)`.
+pub fn close_on_exec(first: u32, last: u32) -> io::Result<()> {
     let flags = libc::CLOSE_RANGE_CLOEXEC.cast_signed();
     // SAFETY: CLOSE_RANGE_CLOEXEC closes nothing, it only sets a flag.
     check(unsafe { libc::close_range(first, last, flags) }).map(drop)

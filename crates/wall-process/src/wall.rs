@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bulkhead_wall::{Capability, Compartment, CompartmentSpec, Wall, WallError};
+use rustix::net::RecvFlags;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
@@ -13,14 +15,49 @@ use tokio::sync::oneshot;
 use crate::launcher::LauncherHandle;
 use crate::wire::{Done, Op, PACKET_BYTES_MAX, Reply, Request};
 
-type Answer = Result<(Done, Option<OwnedFd>), WallError>;
+type Answer = Result<(Done, Vec<OwnedFd>), WallError>;
 
-/// The process wall of this machine.
+/// The most bytes of what process 1 wrote that are passed on.
+const WORDS_BYTES_MAX: usize = 4 * 1024;
+
+/// How long process 1 has for its first sign of life. Generous: a machine may be very busy.
+const FIRST_SIGN_MAX: Duration = Duration::from_secs(30);
+
+/// Every wall that a started launcher can build, whether this machine can do it or not; within a tokio runtime.
+///
+/// # Errors
+/// When the socket can't be watched.
+pub fn walls(handle: LauncherHandle) -> Result<Vec<LaunchedWall>, WallError> {
+    let socket =
+        adopt(handle.socket).map_err(|error| WallError::new("launcher", error.to_string()))?;
+    let launcher = Arc::new(Launcher { socket, waiting: Mutex::default() });
+    let reader = Arc::new(Reader(tokio::spawn(read_answers(Arc::clone(&launcher)))));
+    let wall = |(name, capability)| LaunchedWall {
+        name,
+        launcher: Arc::clone(&launcher),
+        capability,
+        _reader: Arc::clone(&reader),
+    };
+    Ok(handle.capabilities.into_iter().map(wall).collect())
+}
+
+/// A wall whose compartments the launcher builds.
 #[derive(Debug)]
-pub struct ProcessWall {
+pub struct LaunchedWall {
+    name: &'static str,
     launcher: Arc<Launcher>,
     capability: Capability,
-    reader: tokio::task::JoinHandle<()>,
+    _reader: Arc<Reader>,
+}
+
+/// Reads the launcher's answers as long as a wall of it is in use.
+#[derive(Debug)]
+struct Reader(tokio::task::JoinHandle<()>);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 #[derive(Debug)]
@@ -37,30 +74,10 @@ struct Waiting {
     gone: bool,
 }
 
-impl ProcessWall {
-    /// From a started launcher; within a tokio runtime.
-    ///
-    /// # Errors
-    /// When the socket can't be watched.
-    pub fn new(handle: LauncherHandle) -> Result<Self, WallError> {
-        let socket =
-            adopt(handle.socket).map_err(|error| WallError::new("launcher", error.to_string()))?;
-        let launcher = Arc::new(Launcher { socket, waiting: Mutex::default() });
-        let reader = tokio::spawn(read_answers(Arc::clone(&launcher)));
-        Ok(Self { launcher, capability: handle.capability, reader })
-    }
-}
-
-impl Drop for ProcessWall {
-    fn drop(&mut self) {
-        self.reader.abort();
-    }
-}
-
 #[async_trait::async_trait]
-impl Wall for ProcessWall {
+impl Wall for LaunchedWall {
     fn name(&self) -> &'static str {
-        "process"
+        self.name
     }
 
     async fn probe(&self) -> Capability {
@@ -68,17 +85,48 @@ impl Wall for ProcessWall {
     }
 
     async fn create(&self, spec: CompartmentSpec) -> Result<Box<dyn Compartment>, WallError> {
-        let (done, stream) = self.launcher.ask(Op::Create(spec)).await?;
-        let (Done::Created { compartment: id }, Some(stream)) = (done, stream) else {
+        let op = Op::Create { wall: self.name.to_owned(), spec };
+        let (done, fds) = self.launcher.ask(op).await?;
+        let (Done::Created { compartment: id }, Ok([stream, words])) =
+            (done, <[OwnedFd; 2]>::try_from(fds))
+        else {
             return Err(WallError::new("launcher", "it answered something else"));
         };
         let launcher = Arc::clone(&self.launcher);
         // From here on an error drops `built`, which destroys the compartment.
         let mut built =
-            Box::new(ProcessCompartment { launcher, id, stream: None, destroyed: false });
+            Box::new(LaunchedCompartment { launcher, id, stream: None, destroyed: false });
         let stream = adopt(stream).map_err(|error| WallError::new("stream", error.to_string()))?;
+        first_sign(&stream, &words).await?;
         built.stream = Some(stream);
         Ok(built)
+    }
+}
+
+/// Waits until the guest says something. What lies between the launcher's word and that, such as a program that
+/// builds the compartment's own kernel, has only its output to say why it left.
+async fn first_sign(stream: &UnixStream, words: &OwnedFd) -> Result<(), WallError> {
+    let mut first = [0_u8; 1];
+    let peek = || Ok(rustix::net::recv(stream, &mut first, RecvFlags::PEEK)?.0);
+    let sign = stream.async_io(Interest::READABLE, peek);
+    match tokio::time::timeout(FIRST_SIGN_MAX, sign).await {
+        Ok(Ok(1..)) => Ok(()),
+        Ok(_) => Err(WallError::new("guest", format!("it left at once: {}", said(words)))),
+        Err(_) => {
+            let waited = FIRST_SIGN_MAX.as_secs();
+            let message = format!("no sign of life within {waited} s: {}", said(words));
+            Err(WallError::new("guest", message))
+        }
+    }
+}
+
+/// The beginning of what process 1 wrote.
+fn said(words: &OwnedFd) -> String {
+    let mut buffer = [0_u8; WORDS_BYTES_MAX];
+    let count = rustix::io::read(words, &mut buffer).unwrap_or(0);
+    match String::from_utf8_lossy(&buffer[..count]).trim() {
+        "" => "it said nothing".to_owned(),
+        text => text.to_owned(),
     }
 }
 
@@ -89,7 +137,7 @@ fn adopt(stream: OwnedFd) -> io::Result<UnixStream> {
 }
 
 #[derive(Debug)]
-struct ProcessCompartment {
+struct LaunchedCompartment {
     launcher: Arc<Launcher>,
     id: u64,
     stream: Option<UnixStream>,
@@ -97,7 +145,7 @@ struct ProcessCompartment {
 }
 
 #[async_trait::async_trait]
-impl Compartment for ProcessCompartment {
+impl Compartment for LaunchedCompartment {
     fn id(&self) -> u64 {
         self.id
     }
@@ -122,7 +170,7 @@ impl Compartment for ProcessCompartment {
     }
 }
 
-impl Drop for ProcessCompartment {
+impl Drop for LaunchedCompartment {
     fn drop(&mut self) {
         if self.destroyed {
             return;
@@ -165,7 +213,7 @@ impl Launcher {
         self.socket.async_io(Interest::WRITABLE, packet).await
     }
 
-    async fn receive(&self) -> io::Result<Option<(Reply, Option<OwnedFd>)>> {
+    async fn receive(&self) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {
         let mut buffer = vec![0_u8; PACKET_BYTES_MAX];
         let packet = || Ok(bulkhead_guest::receive(self.socket.as_fd(), &mut buffer)?);
         let received = self.socket.async_io(Interest::READABLE, packet).await?;
@@ -173,12 +221,12 @@ impl Launcher {
             return Ok(None);
         }
         let reply = serde_json::from_slice(&buffer[..received.bytes])?;
-        Ok(Some((reply, received.fds.into_iter().next())))
+        Ok(Some((reply, received.fds)))
     }
 }
 
 async fn read_answers(launcher: Arc<Launcher>) {
-    while let Ok(Some((Reply { id, result }, stream))) = launcher.receive().await {
+    while let Ok(Some((Reply { id, result }, fds))) = launcher.receive().await {
         let asked = {
             let mut waiting = launcher.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             waiting.by_id.remove(&id)
@@ -188,7 +236,7 @@ async fn read_answers(launcher: Arc<Launcher>) {
             Ok(Done::Created { compartment }) => Some(*compartment),
             _ => None,
         };
-        let answer = result.map(|done| (done, stream));
+        let answer = result.map(|done| (done, fds));
         let untaken = asked.is_none_or(|asked| asked.send(answer).is_err());
         if let Some(compartment) = compartment.filter(|_| untaken) {
             let launcher = Arc::clone(&launcher);

@@ -18,15 +18,15 @@ pub(crate) struct Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Op {
-    /// Build a compartment.
-    Create(CompartmentSpec),
+    /// Build a compartment behind the wall of this name.
+    Create { wall: String, spec: CompartmentSpec },
     /// Kill everything of one and remove every trace.
     Destroy { compartment: u64 },
     /// How much memory one uses.
     Memory { compartment: u64 },
 }
 
-/// Launcher → server. `Created` comes with the stream's descriptor.
+/// Launcher → server. `Created` comes with two descriptors: the stream, and what process 1 writes.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Reply {
     pub(crate) id: u64,

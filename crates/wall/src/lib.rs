@@ -3,11 +3,14 @@
 //!
 //! Invariant: a wall knows no tenants, no queues, no executions, and nothing of Node.js.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod fake;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bulkhead_types::WallKind;
 use serde::{Deserialize, Serialize};
 
 /// What to build.
@@ -75,6 +78,38 @@ pub trait Compartment: Send + Sync {
 /// A shared wall.
 pub type DynWall = Arc<dyn Wall>;
 
+/// The walls that a worker has.
+#[derive(Clone)]
+pub enum Walls {
+    /// One that stands for every name: tests, and benchmarks without sandboxes.
+    Any(DynWall),
+    /// Each under its own name.
+    Named(Vec<DynWall>),
+}
+
+impl Walls {
+    /// The wall of this kind, if there is one.
+    #[must_use]
+    pub fn get(&self, kind: WallKind) -> Option<&DynWall> {
+        match self {
+            Self::Any(wall) => Some(wall),
+            Self::Named(walls) => walls.iter().find(|wall| wall.name() == kind.as_str()),
+        }
+    }
+
+    /// Which kinds there are.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<WallKind> {
+        WallKind::ALL.into_iter().filter(|kind| self.get(*kind).is_some()).collect()
+    }
+}
+
+impl From<DynWall> for Walls {
+    fn from(wall: DynWall) -> Self {
+        Self::Any(wall)
+    }
+}
+
 /// What a machine can do for a wall.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capability {
@@ -84,6 +119,18 @@ pub struct Capability {
     pub fork_isolation: bool,
     /// One line per requirement.
     pub requirements: Vec<Requirement>,
+    /// What is done in another way behind this wall than the design of sandboxes has it.
+    #[serde(default)]
+    pub differences: Vec<Difference>,
+}
+
+/// Something that a wall's kernel does not offer, declared: shown to operators, told to the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// What is missing, such as `landlock`.
+    pub name: String,
+    /// What takes its place, and what of it is weaker.
+    pub instead: String,
 }
 
 /// One thing a wall needs.

@@ -9,8 +9,9 @@ use std::time::Duration;
 use bulkhead_protocol::{CallError, LogLine, OpenRequest, Refused};
 use bulkhead_types::{
     Clock, ExecutionId, Fence, Lease, LeaseRef, Limits, SystemClock, SystemEntropy, TimelineEvent,
-    Trigger, Version,
+    Trigger, Version, WallKind,
 };
+use bulkhead_wall::Walls;
 use bulkhead_wall::fake::FakeWall;
 use bulkhead_worker::{
     Connected, Egress, Host, Measured, Parts, Percentiles, PoolConfig, Prepared, Runner,
@@ -73,7 +74,7 @@ fn print(name: &str, samples: Vec<u64>) {
 async fn main() {
     let parts = Parts {
         host: Arc::new(Nobody),
-        wall: FakeWall::handler(|start, _| async move { Ok(start.input) }),
+        walls: Walls::Any(FakeWall::handler(|start, _| async move { Ok(start.input) })),
         egress: Arc::new(Nobody),
         clock: Arc::new(SystemClock),
         monotonic: Arc::new(SystemMonotonic::new()),
@@ -83,7 +84,12 @@ async fn main() {
     let spec = json!({"integration": "none", "kind": "action", "name": "echo"});
     let version = json!({"id": "v", "tenant": "t", "spec": spec, "bundle": ""});
     let version: Arc<Version> = Arc::new(serde_json::from_value(version).unwrap());
-    let prepared = Prepared { version, bundle: "/nowhere".into(), context: Value::Null };
+    let prepared = Prepared {
+        version,
+        bundle: "/nowhere".into(),
+        context: Value::Null,
+        wall: WallKind::Process,
+    };
     runner.warm(&prepared, &Limits::default()).await.unwrap();
 
     let mut alone = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bulkhead_types::Units;
+use bulkhead_types::{Isolation, Units};
 
 /// Of the lease loop.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct PoolConfig {
     pub idle: Duration,
     /// How long an attempt waits for a sandbox before it is given back as the platform's failure.
     pub wait: Duration,
+    /// The least isolation between executions, whatever a function asks for.
+    pub isolation: Isolation,
     /// How long a fork may take. Longer than the guest's own 30 seconds, so that its word on the cause comes first.
     pub fork: Duration,
 }
@@ -63,6 +65,7 @@ impl Default for PoolConfig {
             parked_max: 16,
             idle: Duration::from_secs(300),
             wait: Duration::from_secs(60),
+            isolation: Isolation::Fork,
             fork: Duration::from_secs(35),
         }
     }

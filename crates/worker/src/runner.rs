@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bulkhead_types::{Clock, Entropy, Lease, Limits};
-use bulkhead_wall::DynWall;
+use bulkhead_wall::Walls;
 use tokio::sync::watch;
 
 use crate::attempt;
@@ -20,8 +20,8 @@ use crate::stats::{Snapshot, StartSample, Stats};
 pub struct Parts {
     /// Answers calls, keeps logs.
     pub host: Arc<dyn Host>,
-    /// Builds compartments.
-    pub wall: DynWall,
+    /// Build compartments.
+    pub walls: Walls,
     /// Connects sandboxes to the world.
     pub egress: Arc<dyn Egress>,
     /// Tells the date.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bulkhead_protocol::{CallError, LogLine};
-use bulkhead_types::{Lease, LeaseRef, Outcome, Room, TimelineEvent, Timestamp, Usage, Version};
+use bulkhead_types::{
+    Lease, LeaseRef, Outcome, Room, TimelineEvent, Timestamp, Usage, Version, WallKind,
+};
 use serde_json::Value;
 
 /// Where leases come from and outcomes go to.
@@ -41,6 +43,8 @@ pub struct Settled {
     pub started_at: Option<Timestamp>,
     /// How its sandbox came to be.
     pub start: Option<bulkhead_protocol::StartKind>,
+    /// The wall that it ran behind; `None` where it had no sandbox.
+    pub wall: Option<WallKind>,
 }
 
 /// A running execution that must stop.
@@ -75,6 +79,8 @@ pub struct Prepared {
     pub bundle: PathBuf,
     /// Values of the context's properties (`docs/protocol.md`, "A sandbox's life").
     pub context: Value,
+    /// The wall to run it behind, and no other.
+    pub wall: WallKind,
 }
 
 /// Who answers what a running function asks for.

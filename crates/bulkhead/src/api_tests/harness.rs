@@ -71,6 +71,7 @@ impl Harness {
             blobs: None,
             secret_key: None,
             public_url: url.clone(),
+            walls: bulkhead_types::WallRule::default(),
         };
         let resolver = Arc::new(SystemResolver::new().unwrap());
         let gateway = Gateway::new(resolver, GatewayLimits::default());
@@ -83,6 +84,7 @@ impl Harness {
             admin_key: ADMIN.to_owned(),
             public_url: url.clone(),
             ceilings: Limits { memory_mib: 512, ..Limits::default() },
+            walls: Some(vec![bulkhead_types::WallKind::Process]),
             requests_max,
             stopping: stops,
             clock: Arc::new(SystemClock),

@@ -65,7 +65,8 @@ pub(crate) fn options(config: &Config) -> WorkerConfig {
 pub(crate) fn pool(config: &Config) -> PoolConfig {
     let usual = PoolConfig::default();
     let parked_min = config.worker_parked as usize;
-    PoolConfig { parked_min, parked_max: usual.parked_max.max(parked_min), ..usual }
+    let parked_max = usual.parked_max.max(parked_min);
+    PoolConfig { parked_min, parked_max, isolation: config.isolation, ..usual }
 }
 
 /// Whether it works, for `/readyz`. A server without one has nothing to wait for.

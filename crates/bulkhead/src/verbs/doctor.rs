@@ -1,25 +1,74 @@
 //! `bulkhead doctor`
 
-use bulkhead_wall_process::probe;
+use bulkhead_types::WallKind;
+use bulkhead_wall::{Capability, Requirement};
 
 use crate::context::Context;
 use crate::{exit, output};
 
-/// Prints what this machine can do for each wall. Not an error when something is missing: that is the answer.
+/// Prints what this machine can do for each wall, by trying. Not an error when a wall is missing: that is the answer,
+/// unless it is the one that the settings ask for.
 pub(crate) fn run(context: &Context) -> anyhow::Result<u8> {
-    let process = probe::probe();
+    let walls = walls();
+    let wanted = context.config.walls.choose(None);
+    let has_wanted = walls.iter().any(|(kind, found)| *kind == wanted && found.available);
     let database = database(context)?;
     let image = context.config.runtime_dir.join("rootfs/runtime/guest").is_file();
+    let code = if has_wanted { exit::DONE } else { exit::FAILED };
     if context.json {
+        let by_name: serde_json::Map<_, _> = walls
+            .iter()
+            .map(|(kind, found)| Ok((kind.as_str().to_owned(), serde_json::to_value(found)?)))
+            .collect::<anyhow::Result<_>>()?;
         output::json(&serde_json::json!({
-            "walls": {"process": process},
+            "walls": by_name,
+            "wall": wanted,
             "runtime": {"path": context.config.runtime_dir, "found": image},
             "database": database.as_ref().map_or_else(|why| why.clone(), Clone::clone),
             "root": context.around.root,
         }))?;
-        return Ok(if process.available { exit::DONE } else { exit::FAILED });
+        return Ok(code);
     }
-    let row = |requirement: &bulkhead_wall::Requirement| {
+    machine(context, image, &database)?;
+    for (kind, found) in &walls {
+        wall(*kind, found, *kind == wanted)?;
+    }
+    Ok(code)
+}
+
+/// Each wall that this program knows, as found here. Another one is another line.
+fn walls() -> Vec<(WallKind, Capability)> {
+    vec![
+        (WallKind::Process, bulkhead_wall_process::probe::probe()),
+        (WallKind::Gvisor, bulkhead_wall_gvisor::probe::thorough()),
+    ]
+}
+
+fn machine(
+    context: &Context,
+    image: bool,
+    database: &Result<String, String>,
+) -> anyhow::Result<()> {
+    let yes = |there: bool| if there { "yes" } else { "NO" }.to_owned();
+    let (found, remedy) = match database {
+        Ok(found) => (found.clone(), String::new()),
+        Err(why) => (String::new(), why.clone()),
+    };
+    let rows = vec![
+        vec![
+            "runtime image".to_owned(),
+            yes(image),
+            context.config.runtime_dir.display().to_string(),
+            if image { String::new() } else { "cargo xtask build".to_owned() },
+        ],
+        vec!["database".to_owned(), yes(database.is_ok()), found, remedy],
+    ];
+    output::table(&["the server needs", "there", "found", "remedy"], &rows)
+}
+
+/// One wall: what it needs, what it does in another way, and the verdict.
+fn wall(kind: WallKind, found: &Capability, is_wanted: bool) -> anyhow::Result<()> {
+    let row = |requirement: &Requirement| {
         let state = match (requirement.met, requirement.required) {
             (true, _) => "yes",
             (false, true) => "NO",
@@ -28,27 +77,23 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<u8> {
         let remedy = if requirement.met { String::new() } else { requirement.remedy.clone() };
         vec![requirement.name.clone(), state.to_owned(), requirement.found.clone(), remedy]
     };
-    let mut rows: Vec<_> = process.requirements.iter().map(row).collect();
-    rows.push(vec![
-        "runtime image".to_owned(),
-        if image { "yes" } else { "NO" }.to_owned(),
-        context.config.runtime_dir.display().to_string(),
-        if image { String::new() } else { "cargo xtask build".to_owned() },
-    ]);
-    rows.push(match &database {
-        Ok(found) => vec!["database".to_owned(), "yes".to_owned(), found.clone(), String::new()],
-        Err(why) => vec!["database".to_owned(), "NO".to_owned(), String::new(), why.clone()],
-    });
-    output::table(&["process wall needs", "there", "found", "remedy"], &rows)?;
-    let verdict = match (process.available, process.fork_isolation) {
-        (true, true) => "the process wall works at full strength",
-        (true, false) => {
-            "the process wall works; each execution gets a compartment of its own, not a fork"
-        }
-        (false, _) => "the process wall does not work here",
+    let rows: Vec<_> = found.requirements.iter().map(row).collect();
+    let title = format!("the {} wall needs", kind.as_str());
+    output::say("");
+    output::table(&[title.as_str(), "there", "found", "remedy"], &rows)?;
+    if !found.differences.is_empty() {
+        let row = |it: &bulkhead_wall::Difference| vec![it.name.clone(), it.instead.clone()];
+        let rows: Vec<_> = found.differences.iter().map(row).collect();
+        output::table(&["without", "instead"], &rows)?;
+    }
+    let verdict = match (found.available, found.fork_isolation) {
+        (true, true) => "works; executions of a function are forks that are kept apart",
+        (true, false) => "works; each execution gets a compartment of its own, not a fork",
+        (false, _) => "does not work here",
     };
-    output::say(verdict);
-    Ok(if process.available { exit::DONE } else { exit::FAILED })
+    let wanted = if is_wanted { " (the one in use when nobody asks for another)" } else { "" };
+    output::say(&format!("the {} wall {verdict}{wanted}", kind.as_str()));
+    Ok(())
 }
 
 /// What is in use as database, or why it can't be.

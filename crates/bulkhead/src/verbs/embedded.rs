@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use bulkhead_api::{
@@ -12,9 +11,8 @@ use bulkhead_api::{
 use bulkhead_client::{Client, Request};
 use bulkhead_config::{Config, User};
 use bulkhead_telemetry::LogFormat;
-use bulkhead_wall::DynWall;
+use bulkhead_wall::Walls;
 use bulkhead_wall::fake::FakeWall;
-use bulkhead_wall_process::ProcessWall;
 use bulkhead_worker::{Parts, Runner};
 use rustix::process::{Gid, Uid};
 use serde_json::{Value, json};
@@ -23,6 +21,7 @@ use tempfile::TempDir;
 use crate::context::Context;
 use crate::privileged::{self, Privileged};
 use crate::server::Server;
+use crate::walls;
 
 /// The tenant that owns everything in a demo or a benchmark.
 pub(crate) const TENANT: &str = "demo";
@@ -101,7 +100,7 @@ pub(crate) async fn on_fake_wall(context: &Context) -> anyhow::Result<Embedded> 
     let config = context.embedded(&[("log.level", "warn")], &needed)?;
     bulkhead_telemetry::init(&config.log_level, LogFormat::Text)?;
     let wall = FakeWall::handler(|start, _| async move { Ok(start.input) });
-    serve(&config, wall, Some(directory), |parts| parts).await
+    serve(&config, Walls::Any(wall), Some(directory), |parts| parts).await
 }
 
 impl Ready {
@@ -115,18 +114,18 @@ impl Ready {
         self,
         change: impl FnOnce(Parts) -> Parts,
     ) -> anyhow::Result<Embedded> {
-        let wall = Arc::new(ProcessWall::new(self.privileged.launcher)?);
-        serve(&self.config, wall, self.directory, change).await
+        let walls = walls::of(&self.config, self.privileged).await?;
+        serve(&self.config, walls, self.directory, change).await
     }
 }
 
 async fn serve(
     config: &Config,
-    wall: DynWall,
+    walls: Walls,
     directory: Option<TempDir>,
     change: impl FnOnce(Parts) -> Parts,
 ) -> anyhow::Result<Embedded> {
-    let server = Server::start_with(config, Some(wall), change).await?;
+    let server = Server::start_with(config, Some(walls), change).await?;
     let runner = server.runner().context("an embedded server runs its executions itself")?;
     let admin = Client::new(&server.url, Some(server.admin_key.secret.reveal()))?;
     let put = Request::new(Op::PutTenant, &[TENANT]).json(&PutTenant::default());

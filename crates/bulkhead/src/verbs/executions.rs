@@ -93,12 +93,13 @@ fn in_words(show: &ExecutionShow) -> String {
             output::or_dash(a.ended_at.as_deref()),
             format!("{}.{:03} ms", a.usage.start_us / 1_000, a.usage.start_us % 1_000),
             output::or_dash(a.start.as_deref()),
+            output::or_dash(a.wall.as_deref()),
             a.error.as_ref().map_or_else(String::new, |e| format!("{}: {}", e.code, e.message)),
         ]
     };
     let rows: Vec<_> = show.attempt_list.iter().map(attempt).collect();
     text.push_str(&output::lay_out(
-        &["attempt", "outcome", "leased", "ended", "start", "sandbox", "error"],
+        &["attempt", "outcome", "leased", "ended", "start", "sandbox", "wall", "error"],
         &rows,
     ));
     text.push('\n');

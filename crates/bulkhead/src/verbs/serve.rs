@@ -1,17 +1,13 @@
 //! `bulkhead serve`
 
-use std::sync::Arc;
-
 use bulkhead_config::User;
 use bulkhead_telemetry::LogFormat;
-use bulkhead_wall::DynWall;
-use bulkhead_wall_process::ProcessWall;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::context::Context;
 use crate::privileged::{self, Privileged};
 use crate::server::Server;
-use crate::{exit, output};
+use crate::{exit, output, walls};
 
 /// Runs until SIGINT or SIGTERM. The privileged start comes first, while there is one thread.
 pub(crate) fn run(context: Context) -> anyhow::Result<u8> {
@@ -39,11 +35,11 @@ async fn serve(context: &Context, privileged: Option<Privileged>) -> anyhow::Res
     }
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let wall = match privileged {
-        Some(privileged) => Some(Arc::new(ProcessWall::new(privileged.launcher)?) as DynWall),
+    let walls = match privileged {
+        Some(privileged) => Some(walls::of(config, privileged).await?),
         None => None,
     };
-    let server = Server::start(config, wall).await?;
+    let server = Server::start(config, walls).await?;
     if server.admin_key.created {
         output::say(&format!(
             "The admin key, told this once (kept in {}):\n{}",

@@ -16,9 +16,15 @@ pub(crate) fn run(typed: Tenants, context: &Context) -> anyhow::Result<u8> {
             })?
             .tenants
         }
-        Tenants::Put { tenant, display_name, weight, running_max, queued_max } => {
-            let put =
-                PutTenant { display_name, weight, running_max, queued_max, ..PutTenant::default() };
+        Tenants::Put { tenant, display_name, weight, running_max, queued_max, wall_floor } => {
+            let put = PutTenant {
+                display_name,
+                weight,
+                running_max,
+                queued_max,
+                wall_floor,
+                ..PutTenant::default()
+            };
             let request = Request::new(Op::PutTenant, &[&tenant]).json(&put);
             vec![block_on(async { Ok(client.call::<Tenant>(request).await?) })?]
         }
@@ -42,9 +48,13 @@ pub(crate) fn print(tenants: &[Tenant]) -> anyhow::Result<()> {
             share.weight.to_string(),
             format!("{} of {}", share.running, share.running_max),
             format!("{} of {}", share.queued + share.waiting, share.queued_max),
+            output::or_dash(t.wall_floor.as_deref()),
             t.created_at.clone(),
         ]
     };
     let rows: Vec<_> = tenants.iter().map(row).collect();
-    output::table(&["tenant", "name", "state", "weight", "running", "queued", "since"], &rows)
+    output::table(
+        &["tenant", "name", "state", "weight", "running", "queued", "wall floor", "since"],
+        &rows,
+    )
 }

@@ -11,14 +11,13 @@ use bulkhead_platform::worker_token_id;
 use bulkhead_remote::{Remote, RemoteOptions};
 use bulkhead_telemetry::LogFormat;
 use bulkhead_types::{Clock, Entropy, SystemClock, SystemEntropy, WorkerId};
-use bulkhead_wall_process::ProcessWall;
 use bulkhead_worker::{Parts, Runner, SystemMonotonic, Worker, ZygoteConfig};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::context::Context;
-use crate::exit;
 use crate::privileged::{self, Privileged};
 use crate::server::{lock_data_dir, own_worker};
+use crate::{exit, walls};
 
 /// Runs until SIGINT or SIGTERM, then drains. The privileged start comes first, while there is one thread.
 pub(crate) fn run(context: &Context) -> anyhow::Result<u8> {
@@ -45,7 +44,7 @@ async fn work(config: &Config, token: &str, privileged: Privileged) -> anyhow::R
     let remote = join(config, token, Arc::clone(&clock), Arc::clone(&entropy)).await?;
     let parts = Parts {
         host: Arc::new(remote.clone()),
-        wall: Arc::new(ProcessWall::new(privileged.launcher)?),
+        walls: walls::of(config, privileged).await?,
         egress: Arc::new(remote.clone()),
         clock,
         monotonic: Arc::new(SystemMonotonic::new()),

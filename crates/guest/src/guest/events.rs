@@ -9,6 +9,7 @@ use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 
 use super::{Guest, Token, now};
+use crate::sample::{self, Sample};
 use crate::sandbox::{START_MAX, Stage};
 use crate::sys::{self, Exited, WaitStatus};
 use crate::zygote_wire::FromZygote;
@@ -53,6 +54,7 @@ impl Guest {
                 self.sandboxes.values_mut().find(|s| s.pid == Some(exited.pid))
             {
                 sandbox.exited = Some(exited);
+                sandbox.dead.get_or_insert_with(now);
             } else if let Some(zygote) =
                 self.zygotes.values_mut().find(|z| z.pid == Some(exited.pid))
             {
@@ -196,10 +198,11 @@ impl Guest {
         while self.relay_output(number) == Some(OUTPUT_BYTES) {}
         let Some(pid) = self.sandboxes.get(&number).and_then(|sandbox| sandbox.pid) else { return };
         let cpu_us = sys::cpu_us_of(pid).unwrap_or_else(|| self.cpu_us_at_exit(number));
+        self.look_at(number, pid);
         let Some(sandbox) = self.sandboxes.get(&number) else { return };
         let mut usage = self.slots.config(sandbox.slot).usage(sandbox.before);
+        usage = sandbox.usage(usage);
         usage.cpu_us = cpu_us;
-        usage.scratch_full |= sandbox.scratch_full;
         self.tell(&FromGuest::SandboxAnswers { sandbox: number, usage });
     }
 
@@ -264,8 +267,45 @@ impl Guest {
         Ok(())
     }
 
+    /// Counts what the main process of a sandbox uses now, where no cgroup does.
+    fn look_at(&mut self, number: u32, pid: i32) {
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else { return };
+        let Some(sampled) = &mut sandbox.sampled else { return };
+        let memory_bytes = sample::memory_bytes_of(pid).unwrap_or(0);
+        let seen = Sample { tasks: 1, memory_bytes };
+        // Its result is here: what it used so far is told along, and limits are for what goes on.
+        if !sampled.is_near(seen) {
+            sampled.look(seen);
+        }
+    }
+
+    /// The same for all processes of all sandboxes.
+    fn look_at_all(&mut self) -> io::Result<()> {
+        let seen = sample::of_all_users()?;
+        for sandbox in self.sandboxes.values_mut().filter(|it| it.stage == Stage::Ready) {
+            let uid = self.slots.config(sandbox.slot).uid;
+            let (Some(sampled), Some(seen)) = (&mut sandbox.sampled, seen.get(&uid)) else {
+                continue;
+            };
+            let mut seen = *seen;
+            if sampled.is_near(seen) {
+                let zygote = self.zygotes.get(&sandbox.zygote).and_then(|zygote| zygote.pid);
+                let zygote_bytes = zygote.map_or(0, sample::anonymous_bytes_of);
+                let own_bytes = sample::anonymous_bytes_of_user(uid)?;
+                seen.memory_bytes = sampled.close(own_bytes, zygote_bytes);
+            }
+            if let Some(gone) = sampled.look(seen) {
+                sandbox.end(gone);
+            }
+        }
+        Ok(())
+    }
+
     /// Deadlines, and limits that have no event.
     pub(super) fn tick(&mut self) -> io::Result<()> {
+        if self.samples() && !self.sandboxes.is_empty() {
+            self.look_at_all()?;
+        }
         let now = now();
         for sandbox in self.sandboxes.values_mut().filter(|sandbox| !sandbox.ending()) {
             let slot = self.slots.config(sandbox.slot);

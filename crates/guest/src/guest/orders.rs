@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::{Guest, Token, now};
-use crate::sandbox::{Sandbox, UNREAD_BYTES_MAX};
+use crate::sandbox::{Sampled, Sandbox, UNREAD_BYTES_MAX};
 use crate::zygote::Zygote;
 use crate::zygote_wire::ToZygote;
 use crate::{spawn, sys};
@@ -54,6 +54,7 @@ impl Guest {
         if sandbox.ending() {
             return Ok(());
         }
+        sandbox.begun = true;
         sandbox.link.push(&frame);
         sandbox.link.flush();
         if sandbox.link.waiting() > UNREAD_BYTES_MAX {
@@ -68,6 +69,7 @@ impl Guest {
             execute: self.config.execute.clone(),
             read: self.config.read.clone(),
             devices: self.config.devices.clone(),
+            lacks: self.config.lacks.clone(),
         };
         let started = now();
         let spawned = match spawn::zygote(spec, self.config.zygote_uid, &self.filters, &setup) {
@@ -141,10 +143,12 @@ impl Guest {
             .iter()
             .map(|file| Ok(rustix::io::fcntl_dupfd_cloexec(sys::borrowed(*file), 5)?))
             .collect();
+        let sampled = self.samples().then(|| Sampled::new(limits));
         let request = ToZygote::Fork {
             sandbox: number,
             scratch: config.scratch.clone(),
             cpu_s: limits.cpu_ms.map(|ms| ms.div_ceil(1_000)),
+            tasks: sampled.map(|limits| limits.tasks),
         };
         let before = config.counters();
         let sandbox = Sandbox::new(zygote, slot, now(), stream, output, before);
@@ -153,7 +157,7 @@ impl Guest {
             self.watch(output.as_fd(), Token::Output(number), EventFlags::IN)?;
         }
         let cpu_us_max = limits.cpu_ms.map(|ms| ms.saturating_mul(1_000));
-        let sandbox = Sandbox { watching: (true, false), cpu_us_max, ..sandbox };
+        let sandbox = Sandbox { watching: (true, false), cpu_us_max, sampled, ..sandbox };
         self.sandboxes.insert(number, sandbox);
         let mut fds = vec![theirs, their_output];
         fds.extend(join?);

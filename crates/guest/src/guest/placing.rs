@@ -10,7 +10,9 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::{Guest, Token};
+use crate::config::Lack;
 use crate::fdpass;
+use crate::sample;
 use crate::sandbox::Stage;
 use crate::zygote_wire::{SANDBOX_UID, handshake};
 
@@ -59,14 +61,17 @@ impl Guest {
         let mapped = std::fs::write(format!("/proc/{pid}/uid_map"), &mapping)
             .and_then(|()| std::fs::write(format!("/proc/{pid}/gid_map"), &mapping))
             .and_then(|()| {
+                if self.config.lacks.contains(&Lack::ProcessDescriptors) {
+                    return Ok(None);
+                }
                 let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
-                Ok(pidfd_open(pid, PidfdFlags::empty())?)
+                Ok(Some(pidfd_open(pid, PidfdFlags::empty())?))
             });
         match mapped {
             Ok(pidfd) => {
                 sandbox.stage = Stage::Mapped;
                 rustix::io::write(&sandbox.link.fd, &[handshake::MAPPED])?;
-                sandbox.pidfd = Some(pidfd);
+                sandbox.pidfd = pidfd;
                 let sandbox = &self.sandboxes[&number];
                 let pidfd = sandbox.pidfd.as_ref().map(AsFd::as_fd);
                 pidfd.map_or(Ok(()), |fd| self.watch(fd, Token::Death(number), EventFlags::IN))
@@ -86,13 +91,16 @@ impl Guest {
             None => Some("process"),
             Some(pid) if !slot.holds(pid) => Some("cgroup"),
             Some(pid) => match std::fs::read_to_string(format!("/proc/{pid}/status")) {
-                Ok(status) => lacking(&status, slot.uid),
+                Ok(status) => lacking(&status, slot.uid, &self.config.lacks),
                 Err(_) => Some("process"),
             },
         };
         if let Some(lacks) = lacks {
             sandbox.refuse(lacks, "the child is not confined as it said".to_owned());
             return Ok(());
+        }
+        if let Some((sampled, pid)) = sandbox.sampled.as_mut().zip(sandbox.pid) {
+            sampled.begin(sample::memory_bytes_of(pid).unwrap_or(0));
         }
         sandbox.stage = Stage::Ready;
         rustix::net::sockopt::set_socket_passcred(&sandbox.link.fd, false)?;
@@ -102,8 +110,8 @@ impl Guest {
     }
 }
 
-/// The first restriction that `/proc/PID/status` does not show.
-fn lacking(status: &str, uid: u32) -> Option<&'static str> {
+/// The first restriction that `/proc/PID/status` does not show, of those that this kernel can show.
+fn lacking(status: &str, uid: u32, lacks: &[Lack]) -> Option<&'static str> {
     let field = |name: &str| {
         let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         value.unwrap_or("").split_whitespace().collect::<Vec<_>>()
@@ -114,16 +122,18 @@ fn lacking(status: &str, uid: u32) -> Option<&'static str> {
         values.len() == count && values.iter().all(|value| *value == wanted)
     };
     let none = "0000000000000000";
+    let shows_all = !lacks.contains(&Lack::StatusFields);
     let capabilities = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
+    let capabilities = &capabilities[..if shows_all { 5 } else { 4 }];
     // Two filters of the zygote and one of its own.
     let filters: u32 = field("Seccomp_filters").first().and_then(|n| n.parse().ok()).unwrap_or(0);
     if !all_are("Uid", &uid, 4) || !all_are("Gid", &uid, 4) || !field("Groups").is_empty() {
         Some("uid")
     } else if !capabilities.iter().all(|set| all_are(set, none, 1)) {
         Some("capabilities")
-    } else if !all_are("NoNewPrivs", "1", 1) {
+    } else if shows_all && !all_are("NoNewPrivs", "1", 1) {
         Some("no_new_privs")
-    } else if !all_are("Seccomp", "2", 1) || filters < 3 {
+    } else if !all_are("Seccomp", "2", 1) || (shows_all && filters < 3) {
         Some("seccomp")
     } else {
         None
@@ -141,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_child_that_lacks_any_restriction_is_found_out() {
-        assert_eq!(lacking(CONFINED, 9), None);
+        assert_eq!(lacking(CONFINED, 9, &[]), None);
         for (from, to, lacks) in [
             ("Uid:\t9\t9\t9\t9", "Uid:\t9\t0\t9\t9", "uid"),
             ("Gid:\t9\t9\t9\t9", "Gid:\t9\t9\t9\t5", "uid"),
@@ -152,8 +162,23 @@ mod tests {
             ("Seccomp:\t2", "Seccomp:\t0", "seccomp"),
             ("Seccomp_filters:\t3", "Seccomp_filters:\t2", "seccomp"),
         ] {
-            assert_eq!(lacking(&CONFINED.replace(from, to), 9), Some(lacks), "{to}");
+            assert_eq!(lacking(&CONFINED.replace(from, to), 9, &[]), Some(lacks), "{to}");
         }
-        assert_eq!(lacking("", 9), Some("uid"));
+        assert_eq!(lacking("", 9, &[]), Some("uid"));
+    }
+
+    #[test]
+    fn a_kernel_that_shows_less_is_asked_for_the_rest() {
+        let shown = |line: &&str| {
+            !["CapAmb", "NoNewPrivs", "Seccomp_filters"].iter().any(|it| line.starts_with(it))
+        };
+        let less: Vec<&str> = CONFINED.lines().filter(shown).collect();
+        let less = less.join("\n");
+        assert_eq!(lacking(&less, 9, &[]), Some("capabilities"));
+        let check = |text: &str| lacking(text, 9, &[Lack::StatusFields]);
+        assert_eq!(check(&less), None);
+        assert_eq!(check(&less.replace("Seccomp:\t2", "Seccomp:\t0")), Some("seccomp"));
+        assert_eq!(check(&less.replace("CapBnd:\t0", "CapBnd:\t1")), Some("capabilities"));
+        assert_eq!(check(&less.replace("Gid:\t9", "Gid:\t0")), Some("uid"));
     }
 }

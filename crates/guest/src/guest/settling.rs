@@ -9,6 +9,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use super::{Guest, now};
 use crate::reclaim;
 use crate::sandbox::Step;
+use crate::sys;
 
 impl Guest {
     /// Takes the next step of every sandbox that ends.
@@ -38,6 +39,9 @@ impl Guest {
                 Ok(()) | Err(Errno::SRCH) => {}
                 Err(error) => return Err(error.into()),
             }
+        }
+        if let (None, Some(pid)) = (&sandbox.pidfd, sandbox.unconfined()) {
+            sys::kill(pid)?;
         }
         sandbox.scratch_full |= self.slots.config(sandbox.slot).scratch_is_full();
         sandbox.reclaimer = Some(reclaim::start(self.slots.config(sandbox.slot))?);

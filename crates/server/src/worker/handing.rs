@@ -44,13 +44,13 @@ pub(super) async fn hand(app: &App, worker: &WorkerId, leases: Vec<Lease>) -> Le
 /// What an attempt needs besides its lease.
 pub(super) async fn needs(app: &App, lease: &Lease) -> Result<(Version, Needs), CallError> {
     let platform = &app.inner.platform;
-    let (version, context) = platform.prepare_elsewhere(lease).await?;
+    let (version, context, wall) = platform.prepare_elsewhere(lease).await?;
     let rules = platform.egress_rules(&lease.function.tenant).await.map_err(|error| CallError {
         code: error.code().to_owned(),
         message: error.to_string(),
         payload: None,
     })?;
-    Ok(((*version).clone(), Needs { context, egress: egress(rules) }))
+    Ok(((*version).clone(), Needs { context, egress: egress(rules), wall }))
 }
 
 fn egress(rules: EgressRules) -> Egress {

@@ -148,6 +148,7 @@ pub(crate) async fn settle(
         usage: said.usage,
         started_at: said.started_at,
         start: said.start.filter(|start| STARTS.contains(&start.as_str())),
+        wall: said.wall.map(|wall| wall.as_str().to_owned()),
     };
     let settlement = app.inner.engine.settle(&said.lease, settled).await?;
     app.inner.held.forget(&said.lease);

@@ -29,6 +29,7 @@ const MIGRATIONS: &[Migration] = &[
     both(include_str!("../../migrations/0004_sync_settings.sql")),
     both(include_str!("../../migrations/0005_worker_tokens.sql")),
     both(include_str!("../../migrations/0006_gates.sql")),
+    both(include_str!("../../migrations/0007_wall.sql")),
 ];
 
 /// Brings the schema up to what this program knows.

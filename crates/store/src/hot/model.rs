@@ -257,13 +257,15 @@ pub struct Settled {
     pub started_at: Option<Timestamp>,
     /// How its sandbox came to be: `parked`, `forked` or `cold`.
     pub start: Option<String>,
+    /// The wall that it ran behind, as `WallKind::as_str`.
+    pub wall: Option<String>,
 }
 
 impl Settled {
     /// An outcome with nothing told along.
     #[must_use]
     pub fn new(outcome: Outcome) -> Self {
-        Self { outcome, usage: Usage::default(), started_at: None, start: None }
+        Self { outcome, usage: Usage::default(), started_at: None, start: None, wall: None }
     }
 }
 

@@ -29,7 +29,7 @@ crate::cases! {
         world.pass(Duration::from_millis(40));
         let usage = Usage { wall_ms: 30, cpu_us: 9_000, memory_bytes_peak: 5, start_us: 900 };
         let started_at = Some(lease.leased_at.after(Duration::from_millis(2)));
-        let settled = Settled { outcome: done(), usage, started_at, start: Some("parked".to_owned()) };
+        let settled = Settled { outcome: done(), usage, started_at, start: Some("parked".to_owned()), wall: Some("gvisor".to_owned()) };
         let settlement = world.store.settle(lease.lease.clone(), settled, world.now(), 0).await.unwrap();
         assert_eq!(settlement, accepted(ExecutionState::Succeeded));
 

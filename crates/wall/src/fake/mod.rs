@@ -195,6 +195,7 @@ impl Wall for FakeWall {
             available: self.options.build_error.is_none(),
             fork_isolation: self.options.fork_isolation,
             requirements: Vec::new(),
+            differences: Vec::new(),
         }
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bulkhead_protocol::{CallError, SlotUsage, StartKind};
-use bulkhead_types::{Lease, Outcome, Timestamp, Usage};
+use bulkhead_types::{Lease, Outcome, Timestamp, Usage, WallKind};
 use tokio::sync::watch;
 
 use crate::runner::{Inner, Measured, Stop};
@@ -68,7 +68,7 @@ pub(crate) async fn run_prepared(
             Stats::count(&inner.stats.sandboxes_used);
             let kind = taken.kind;
             let served = serve::serve(inner, lease, prepared, taken, stop).await;
-            settled(inner, lease, served, kind, taken_us)
+            settled(inner, lease, served, (kind, prepared.wall), taken_us)
         }
     };
     if matches!(settled.outcome, Outcome::Failed(_) | Outcome::Limit(..) | Outcome::Crashed(_)) {
@@ -81,7 +81,7 @@ fn settled(
     inner: &Inner,
     lease: &Lease,
     served: Served,
-    kind: StartKind,
+    (kind, wall): (StartKind, WallKind),
     taken_us: u64,
 ) -> Settled {
     let start_us = served.started_us.map(|started_us| started_us.saturating_sub(taken_us));
@@ -92,12 +92,12 @@ fn settled(
     let start_us = start_us.unwrap_or(0);
     let usage = Usage { wall_ms: served.wall_ms, cpu_us, memory_bytes_peak, start_us };
     let outcome = outcome::outcome(served.ending, &lease.limits);
-    Settled { outcome, usage, started_at: served.started_at, start: Some(kind) }
+    Settled { outcome, usage, started_at: served.started_at, start: Some(kind), wall: Some(wall) }
 }
 
 fn without_sandbox(outcome: Outcome) -> Settled {
     let started_at: Option<Timestamp> = None;
-    Settled { outcome, usage: Usage::default(), started_at, start: None }
+    Settled { outcome, usage: Usage::default(), started_at, start: None, wall: None }
 }
 
 fn prepare_failed(error: &CallError) -> Outcome {

@@ -219,6 +219,8 @@ pub(crate) fn take_failed(error: TakeError) -> Outcome {
             let error = ErrorInfo::new("bundle_failed", message);
             Outcome::Failed(Cause { error, fault: Fault::Tenant, retry: Retry::Never })
         }
+        // Another worker may have it; and it says whose fault it is.
+        missing @ TakeError::NoWall { .. } => platform("wall_unavailable", &missing.to_string()),
         unavailable @ (TakeError::Unavailable { .. } | TakeError::NoRoom) => {
             platform("sandbox_unavailable", &unavailable.to_string())
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bulkhead_protocol::{SandboxGone, SandboxLimits, StartKind, ZygoteSpec};
 use bulkhead_types::FunctionKey;
-use bulkhead_wall::CompartmentSpec;
+use bulkhead_wall::{CompartmentSpec, DynWall};
 use tokio::sync::{Notify, oneshot};
 
 use super::backoff::Backoff;
@@ -26,6 +26,7 @@ const FORK_FAILURES_MAX: u32 = 3;
 
 pub(super) struct Entry {
     pub(super) function: FunctionKey,
+    wall: DynWall,
     private: bool,
     spec: CompartmentSpec,
     zygote: ZygoteSpec,
@@ -69,7 +70,7 @@ struct Waiting {
 impl Entry {
     pub(super) fn new(
         pool: Weak<Pool>,
-        function: FunctionKey,
+        (function, wall): (FunctionKey, DynWall),
         private: bool,
         spec: CompartmentSpec,
         zygote: ZygoteSpec,
@@ -92,6 +93,7 @@ impl Entry {
         };
         Arc::new(Self {
             function,
+            wall,
             private,
             spec,
             zygote,
@@ -372,7 +374,8 @@ impl Entry {
                 entry.refresh();
             }
         });
-        Home::build(&pool, place, self.spec.clone(), self.zygote.clone(), on_change).await
+        let wall = self.wall.as_ref();
+        Home::build(&pool, place, (wall, self.spec.clone()), self.zygote.clone(), on_change).await
     }
 
     /// Homes in which nothing runs, with when they were last used, for eviction.

@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use bulkhead_protocol::ZygoteSpec;
-use bulkhead_wall::{Compartment, CompartmentSpec};
+use bulkhead_wall::{Compartment, CompartmentSpec, Wall};
 use tokio::sync::{Mutex, OwnedSemaphorePermit};
 
 use super::{Pool, TakeError};
 use crate::mux::{Change, Guest, OnChange, ZygoteLost};
 use crate::stats::Stats;
 
-/// The one zygote of a compartment: the process wall gives each function version its own.
+/// The one zygote of a compartment: each function version has compartments of its own.
 pub(super) const ZYGOTE: u32 = 1;
 
 /// Stages at which a zygote fails for reasons of the bundle's: it threw, or the zygote left or was not ready in time
@@ -42,7 +42,7 @@ impl Home {
     pub(super) async fn build(
         pool: &Arc<Pool>,
         place: OwnedSemaphorePermit,
-        spec: CompartmentSpec,
+        (wall, spec): (&dyn Wall, CompartmentSpec),
         zygote: ZygoteSpec,
         on_change: OnChange,
     ) -> Result<Arc<Self>, TakeError> {
@@ -50,7 +50,7 @@ impl Home {
             stage: error.stage,
             message: error.message,
         };
-        let mut compartment = pool.wall.create(spec).await.map_err(wall_failed)?;
+        let mut compartment = wall.create(spec).await.map_err(wall_failed)?;
         Stats::count(&pool.stats.compartments_built);
         let stream = compartment.take_stream();
         // From here on the compartment is in somebody's hands who destroys it.

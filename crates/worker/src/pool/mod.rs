@@ -16,9 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bulkhead_protocol::{SandboxLimits, StartKind, ZygoteSpec};
-use bulkhead_types::{FunctionKey, Isolation, Limits, VersionId};
-use bulkhead_wall::{CompartmentSpec, DynWall, Mount};
-use tokio::sync::{Notify, OnceCell, OwnedSemaphorePermit, Semaphore};
+use bulkhead_types::{Isolation, Limits, VersionId, WallKind};
+use bulkhead_wall::{CompartmentSpec, DynWall, Mount, Walls};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::Monotonic;
 use crate::config::{PoolConfig, ZygoteConfig};
@@ -59,6 +59,15 @@ pub enum TakeError {
         /// What went wrong.
         message: String,
     },
+    /// This worker has no such wall; it runs nothing behind a weaker one.
+    #[error(
+        "this worker has no {} wall; `bulkhead doctor` on its machine tells how to get it",
+        wall.as_str()
+    )]
+    NoWall {
+        /// Which.
+        wall: WallKind,
+    },
     /// Everything is in use, and stayed so.
     #[error("no sandbox got free in time")]
     NoRoom,
@@ -75,6 +84,7 @@ pub(crate) struct Taken {
 /// What sandboxes of one entry have in common. A sandbox is never used under other limits than it was parked with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
+    wall: WallKind,
     version: VersionId,
     memory_mib: u64,
     cpu_ms: Option<u64>,
@@ -88,7 +98,7 @@ struct Key {
 pub(crate) struct Pool {
     config: PoolConfig,
     zygote: ZygoteConfig,
-    wall: DynWall,
+    walls: Walls,
     monotonic: Arc<dyn Monotonic>,
     stats: Arc<Stats>,
     entries: Mutex<HashMap<Key, Arc<Entry>>>,
@@ -98,7 +108,8 @@ pub(crate) struct Pool {
     builds: Semaphore,
     /// An attempt ended: somebody who waits for a place may find an idle compartment.
     idle: Notify,
-    fork_isolation: OnceCell<bool>,
+    /// Walls that were asked, and whether forks behind them are kept apart.
+    fork_isolation: Mutex<HashMap<WallKind, bool>>,
     /// Last, so that what tasks refer to is still there when they are aborted.
     tasks: Tasks,
 }
@@ -115,12 +126,12 @@ impl Pool {
             builds: Semaphore::new(config.builds),
             config,
             zygote,
-            wall: Arc::clone(&parts.wall),
+            walls: parts.walls.clone(),
             monotonic: Arc::clone(&parts.monotonic),
             stats,
             entries: Mutex::default(),
             idle: Notify::new(),
-            fork_isolation: OnceCell::new(),
+            fork_isolation: Mutex::default(),
             tasks: Tasks::default(),
         });
         pool.tasks.spawn(evict::evict_for_ever(Arc::downgrade(&pool), EVICT_EVERY));
@@ -133,7 +144,7 @@ impl Pool {
         prepared: &Prepared,
         limits: &Limits,
     ) -> Result<Taken, TakeError> {
-        let entry = self.entry(prepared, limits).await;
+        let entry = self.entry(prepared, limits).await?;
         let taken = tokio::time::timeout(self.config.wait, entry.take()).await;
         taken.unwrap_or(Err(TakeError::NoRoom))
     }
@@ -144,7 +155,7 @@ impl Pool {
         prepared: &Prepared,
         limits: &Limits,
     ) -> Result<(), TakeError> {
-        let entry = self.entry(prepared, limits).await;
+        let entry = self.entry(prepared, limits).await?;
         let warm = tokio::time::timeout(self.config.wait, entry.warm()).await;
         warm.unwrap_or(Err(TakeError::NoRoom))
     }
@@ -171,9 +182,16 @@ impl Pool {
 
     /// The entry of a version under these limits. A new one takes the parked sandboxes away from the function's
     /// other versions and limits: what still runs there forks on demand.
-    async fn entry(self: &Arc<Self>, prepared: &Prepared, limits: &Limits) -> Arc<Entry> {
-        let isolation = self.isolation(prepared.version.spec.isolation).await;
+    async fn entry(
+        self: &Arc<Self>,
+        prepared: &Prepared,
+        limits: &Limits,
+    ) -> Result<Arc<Entry>, TakeError> {
+        let wall = self.walls.get(prepared.wall);
+        let wall = wall.ok_or(TakeError::NoWall { wall: prepared.wall })?;
+        let isolation = self.isolation(prepared, wall).await;
         let key = Key {
+            wall: prepared.wall,
             version: prepared.version.id.clone(),
             memory_mib: limits.memory_mib,
             cpu_ms: limits.cpu_ms,
@@ -185,18 +203,18 @@ impl Pool {
         let function = prepared.version.function();
         let mut entries = self.lock();
         if let Some(entry) = entries.get(&key) {
-            return Arc::clone(entry);
+            return Ok(Arc::clone(entry));
         }
         entries.values().filter(|other| other.function == function).for_each(|it| it.supersede());
-        let entry = self.new_entry(&key, function, prepared, limits);
+        let entry = self.new_entry(&key, Arc::clone(wall), prepared, limits);
         entries.insert(key, Arc::clone(&entry));
-        entry
+        Ok(entry)
     }
 
     fn new_entry(
         self: &Arc<Self>,
         key: &Key,
-        function: FunctionKey,
+        wall: DynWall,
         prepared: &Prepared,
         limits: &Limits,
     ) -> Arc<Entry> {
@@ -221,13 +239,21 @@ impl Pool {
             cpu_ms: limits.cpu_ms,
             processes: limits.processes,
         };
-        Entry::new(Arc::downgrade(self), function, private, spec, zygote, limits, &self.config)
+        let of = (prepared.version.function(), wall);
+        Entry::new(Arc::downgrade(self), of, private, spec, zygote, limits, &self.config)
     }
 
     /// What was asked for, or a compartment for each where forks cannot be kept apart.
-    async fn isolation(&self, asked: Isolation) -> Isolation {
-        let probe = || async { self.wall.probe().await.fork_isolation };
-        if *self.fork_isolation.get_or_init(probe).await { asked } else { Isolation::Compartment }
+    async fn isolation(&self, prepared: &Prepared, wall: &DynWall) -> Isolation {
+        let asked = prepared.version.spec.isolation.max(self.config.isolation);
+        let lock = || self.fork_isolation.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock().get(&prepared.wall).copied();
+        let apart = match known {
+            Some(apart) => apart,
+            None => wall.probe().await.fork_isolation,
+        };
+        lock().insert(prepared.wall, apart);
+        if apart { asked } else { Isolation::Compartment }
     }
 
     /// Waits for a place for a compartment, making one if an idle compartment can go.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bulkhead_protocol::{CallError, LogLine, OpenRequest, Refused};
 use bulkhead_types::{
     ExecutionId, Fence, FunctionSpec, Lease, LeaseRef, Limits, SystemClock, SystemEntropy,
-    TimelineEvent, Timestamp, Trigger, Version,
+    TimelineEvent, Timestamp, Trigger, Version, WallKind,
 };
 use bulkhead_wall::DynWall;
 use bulkhead_worker::{
@@ -118,7 +118,8 @@ pub(crate) fn version(id: &str) -> Arc<Version> {
 
 pub(crate) fn prepared(version: &Arc<Version>) -> Prepared {
     let context = json!({"connectionId": "c1"});
-    Prepared { version: Arc::clone(version), bundle: PathBuf::from("/nowhere"), context }
+    let (bundle, wall) = (PathBuf::from("/nowhere"), WallKind::Process);
+    Prepared { version: Arc::clone(version), bundle, context, wall }
 }
 
 /// A lease of execution `number`, that lives for a minute.
@@ -169,7 +170,7 @@ pub(crate) fn runner_with(
 ) -> Runner {
     let parts = Parts {
         host: Arc::clone(host) as Arc<dyn Host>,
-        wall,
+        walls: wall.into(),
         egress: Arc::new(egress),
         clock: Arc::new(SystemClock),
         monotonic: Arc::new(SystemMonotonic::new()),

@@ -1,11 +1,11 @@
 //! The zygote's loop: wait for a request, fork, and in the child confine oneself and go back to JavaScript.
 
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd};
 
 use bulkhead_guest::confine::{Confinement, Place, confine};
 use bulkhead_guest::filter::{self, Who};
 use bulkhead_guest::zygote_wire::{FromZygote, PACKET_BYTES_MAX, ToZygote, control};
-use bulkhead_guest::{exit_now, fork, inherit_heap, poll_readable, process_descriptor, reap_one};
+use bulkhead_guest::{Children, Exited, exit_now, fork, inherit_heap};
 use bulkhead_protocol::GuestError;
 
 /// Descriptors that come before the cgroup files in a request: stream and output.
@@ -32,26 +32,32 @@ pub(crate) fn serve() -> Result<Child, String> {
     // From here on only this loop runs in the zygote, and it leaves JavaScript's heap alone.
     inherit_heap().map_err(|error| error.to_string())?;
     say(guest, &FromZygote::Ready);
-    let mut children: Vec<(i32, OwnedFd)> = Vec::new();
+    let mut children = Children::new(&confinement.lacks).map_err(|error| error.to_string())?;
     loop {
-        let mut fds = vec![guest];
-        fds.extend(children.iter().map(|(_, descriptor)| descriptor.as_fd()));
-        let readable = poll_readable(&fds).map_err(|error| error.to_string())?;
-        if readable.iter().skip(1).any(|ended| *ended) {
-            children.retain(|(pid, _)| !report_if_ended(guest, *pid));
+        let woken = children.wait(guest).map_err(|error| error.to_string())?;
+        if woken.child {
+            let ended = children.take_ended().map_err(|error| error.to_string())?;
+            ended.into_iter().for_each(|exited| report(guest, exited));
         }
-        if !readable.first().is_some_and(|request| *request) {
+        if !woken.guest {
             continue;
         }
         // The guest has gone, and with it everybody who could want something of this process.
         let Some(request) = receive(guest)? else { exit_now(0) };
         let sandbox = request.sandbox;
         match fork() {
-            Ok(0) => return become_sandbox(&confinement, request),
-            Ok(pid) => match process_descriptor(pid) {
-                Ok(descriptor) => children.push((pid, descriptor)),
-                Err(error) => say(guest, &not_forked(sandbox, &error)),
-            },
+            Ok(0) => {
+                // The guest sees it end before it was confined, and refuses the sandbox.
+                if children.forget().is_err() {
+                    exit_now(1);
+                }
+                return become_sandbox(&confinement, request);
+            }
+            Ok(pid) => {
+                if let Err(error) = children.add(pid) {
+                    say(guest, &not_forked(sandbox, &error));
+                }
+            }
             Err(error) => say(guest, &not_forked(sandbox, &error)),
         }
     }
@@ -68,11 +74,12 @@ fn setup(guest: BorrowedFd<'_>) -> Result<Confinement, GuestError> {
     let failed = |message: String| GuestError { stage: "setup".to_owned(), message };
     let (packet, _) =
         packet(guest).map_err(failed)?.ok_or_else(|| failed("no guest".to_owned()))?;
-    let ToZygote::Setup { execute, read, devices } = packet else {
+    let ToZygote::Setup { execute, read, devices, lacks } = packet else {
         return Err(failed("the first packet must be the set-up".to_owned()));
     };
-    let filters = filter::compile(Who::Sandbox).map_err(|error| failed(error.to_string()))?;
-    Ok(Confinement { execute, read, devices, filters })
+    let filters =
+        filter::compile(Who::Sandbox, &lacks).map_err(|error| failed(error.to_string()))?;
+    Ok(Confinement { execute, read, devices, lacks, filters })
 }
 
 fn become_sandbox(confinement: &Confinement, request: Request) -> Result<Child, String> {
@@ -86,7 +93,7 @@ fn become_sandbox(confinement: &Confinement, request: Request) -> Result<Child, 
 
 fn receive(guest: BorrowedFd<'_>) -> Result<Option<Request>, String> {
     let Some((packet, mut fds)) = packet(guest)? else { return Ok(None) };
-    let ToZygote::Fork { sandbox, scratch, cpu_s } = packet else {
+    let ToZygote::Fork { sandbox, scratch, cpu_s, tasks } = packet else {
         return Err("set up twice".to_owned());
     };
     if fds.len() < STREAM_AND_OUTPUT {
@@ -96,7 +103,7 @@ fn receive(guest: BorrowedFd<'_>) -> Result<Option<Request>, String> {
     let mut fds = fds.into_iter();
     match (fds.next(), fds.next()) {
         (Some(stream), Some(output)) => {
-            let place = Place { stream, join, scratch, cpu_s };
+            let place = Place { stream, join, scratch, cpu_s, tasks };
             Ok(Some(Request { sandbox, place, output }))
         }
         _ => Err("a request without its descriptors".to_owned()),
@@ -114,12 +121,9 @@ fn packet(guest: BorrowedFd<'_>) -> Result<Option<(ToZygote, Vec<OwnedFd>)>, Str
     Ok(Some((packet.map_err(|error| error.to_string())?, received.fds)))
 }
 
-fn report_if_ended(guest: BorrowedFd<'_>, pid: i32) -> bool {
-    let Ok(Some(exited)) = reap_one(pid) else { return false };
-    let (status, cpu_us) = (exited.status.0, exited.cpu_us);
-    let memory_bytes_peak = exited.memory_bytes_peak;
-    say(guest, &FromZygote::Exited { pid, status, cpu_us, memory_bytes_peak });
-    true
+fn report(guest: BorrowedFd<'_>, exited: Exited) {
+    let Exited { pid, status, cpu_us, memory_bytes_peak } = exited;
+    say(guest, &FromZygote::Exited { pid, status: status.0, cpu_us, memory_bytes_peak });
 }
 
 fn not_forked(sandbox: u32, error: &std::io::Error) -> FromZygote {

@@ -18,6 +18,7 @@ const PLAIN = [
   'concurrency',
   'schedule',
   'isolation',
+  'wall',
 ];
 
 /** Dates reach the platform as ISO text; what has no JSON Schema is anything. */

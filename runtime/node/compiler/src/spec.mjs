@@ -25,7 +25,7 @@ const IGNORED = ['endpoint', 'endpoints', 'scopes', 'group', 'syncType', 'trackD
 const KNOWN = new Set([
   'type', 'description', 'frequency', 'cron', 'autoStart', 'event', 'webhookSubscriptions', 'limits', 'retry',
   'concurrency', 'schedule',
-  'isolation', 'input', 'output', 'checkpoint', 'metadata', 'models', 'exec', 'onWebhook',
+  'isolation', 'wall', 'input', 'output', 'checkpoint', 'metadata', 'models', 'exec', 'onWebhook',
 ]);
 const CREATORS = { action: 'createAction', sync: 'createSync', webhook: 'createWebhook', event: 'createOnEvent' };
 
@@ -65,11 +65,12 @@ export function specOf(fn, declared, uses) {
     retry: declared.retry ?? {},
     uses,
     isolation: declared.isolation ?? 'fork',
+    wall: declared.wall,
   };
   return { spec, problems, remarks: remarksOf(fn, declared) };
 }
 
-function checkKind(fn, { type, handlers, event, isolation }, problem) {
+function checkKind(fn, { type, handlers, event, isolation, wall }, problem) {
   const creator = CREATORS[fn.kind];
   if (!Object.hasOwn(CREATORS, type)) {
     problem('no_function', 'The default export declares no function', `Write: export default ${creator}({ … })`);
@@ -80,6 +81,9 @@ function checkKind(fn, { type, handlers, event, isolation }, problem) {
   }
   if (fn.kind === 'event' && !EVENTS.includes(event)) {
     problem('bad_event', `${event ?? 'No event'} is no event to wait for`, `Set event to one of ${EVENTS.join(', ')}`);
+  }
+  if (wall !== undefined && !['process', 'gvisor', 'microvm'].includes(wall)) {
+    problem('bad_wall', `${wall} is no wall`, `Set wall to 'process', 'gvisor' or 'microvm', or leave it out`);
   }
   if (isolation !== undefined && !['fork', 'compartment'].includes(isolation)) {
     problem('bad_isolation', `${isolation} is no isolation`, `Set isolation to 'fork' or 'compartment'`);

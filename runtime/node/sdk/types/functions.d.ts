@@ -75,6 +75,8 @@ export interface Declaration {
   concurrency?: Concurrency;
   /** `compartment`: each execution in a walled place of its own instead of a fork. Default: `fork`. */
   isolation?: 'fork' | 'compartment';
+  /** The wall it wants at least; it runs behind that or a stronger one the operator asks for. Default: the server's. */
+  wall?: 'process' | 'gvisor' | 'microvm';
   /** Accepted for functions written for other platforms, and ignored. */
   endpoint?: unknown;
   /** Accepted and ignored. */

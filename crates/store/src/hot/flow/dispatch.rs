@@ -211,6 +211,7 @@ fn begun(row: &Row, dispatch: &Dispatch) -> Attempt {
         error: None,
         usage: Usage::default(),
         start: None,
+        wall: None,
     }
 }
 

@@ -152,6 +152,7 @@ fn attempt(row: &Row, worker: WorkerId, settled: &Settled, now: Timestamp) -> At
         error: None,
         usage: settled.usage,
         start: settled.start.clone(),
+        wall: settled.wall.clone(),
     };
     AttemptRow { attempt, checkpoint: None }
 }

@@ -27,7 +27,7 @@ pub(crate) fn compose(
                 at,
                 "started",
                 number,
-                json!({"start": attempt.start, "start_us": attempt.usage.start_us}),
+                json!({"start": attempt.start, "start_us": attempt.usage.start_us, "wall": attempt.wall}),
             ));
         }
         let Some(at) = attempt.ended_at else { continue };

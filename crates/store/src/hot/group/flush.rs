@@ -213,6 +213,7 @@ fn attempts<'a>(desk: &'a Desk, errors: &'a [Option<String>]) -> Vec<Batch<'a>> 
             column(text("outcome"), ended, |row| &row.attempt.outcome),
             column(text("error"), errors, Option::as_deref),
             column(text("start"), ended, |row| &row.attempt.start),
+            column(text("wall"), ended, |row| &row.attempt.wall),
             column(int("checkpoint"), ended, |row| row.checkpoint),
             column(int("wall_ms"), ended, |row| row.attempt.usage.wall_ms),
             column(int("cpu_us"), ended, |row| row.attempt.usage.cpu_us),

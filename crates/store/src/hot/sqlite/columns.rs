@@ -106,7 +106,7 @@ pub(in crate::hot) fn aged(row: &SqlRow<'_>) -> Result<Aged> {
 
 /// The columns of an attempt, in the order that [`attempt`] reads them.
 pub(in crate::hot) const ATTEMPT: &str = "execution, number, fence, worker, leased_at, started_at, ended_at, outcome, error, \
-                                  start, checkpoint, wall_ms, cpu_us, memory_peak, start_us";
+                                  start, wall, checkpoint, wall_ms, cpu_us, memory_peak, start_us";
 
 pub(in crate::hot) fn attempt(row: &SqlRow<'_>) -> Result<AttemptRow> {
     let mut next = Columns { row, place: 0, table: "attempts" };
@@ -121,6 +121,7 @@ pub(in crate::hot) fn attempt(row: &SqlRow<'_>) -> Result<AttemptRow> {
         outcome: next.get()?,
         error: next.error()?,
         start: next.get()?,
+        wall: next.get()?,
         usage: Usage::default(),
     };
     let checkpoint = next.get()?;

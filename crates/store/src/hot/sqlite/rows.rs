@@ -381,7 +381,7 @@ impl Rows for SqliteRows<'_> {
         let attempt = &row.attempt;
         let error = error_json(attempt.error.as_ref())?;
         self.execute(
-            "UPDATE attempts SET started_at = ?, ended_at = ?, outcome = ?, error = ?, start = ?,
+            "UPDATE attempts SET started_at = ?, ended_at = ?, outcome = ?, error = ?, start = ?, wall = ?,
                checkpoint = ?, wall_ms = ?, cpu_us = ?, memory_peak = ?, start_us = ?
              WHERE execution = ? AND number = ?",
             params![
@@ -390,6 +390,7 @@ impl Rows for SqliteRows<'_> {
                 &attempt.outcome,
                 &error,
                 &attempt.start,
+                &attempt.wall,
                 row.checkpoint,
                 attempt.usage.wall_ms,
                 attempt.usage.cpu_us,

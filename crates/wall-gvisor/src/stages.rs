@@ -1,0 +1,137 @@
+//! From a fork of the launcher to `runsc`: [`become_guest`] is the privileged sequence, a list of stages.
+//!
+//! The host's root builds a root directory in which there is nothing but what `runsc` needs, and makes it the root.
+//! Only then does the process enter a user namespace: `runsc` is root there, so that it can build what it builds, and
+//! nobody for the host. Its network namespace is empty, so whoever breaks out of gVisor's kernel finds no network, no
+//! files of the host and no user of the host.
+
+use std::fs::Permissions;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bulkhead_guest::config::SlotConfig;
+use bulkhead_guest::fds;
+use bulkhead_wall::{CompartmentSpec, WallError};
+use bulkhead_wall_process::build::{Child, Plan};
+use bulkhead_wall_process::kind::{GUEST_FILES_MAX, configuration, guest_config, null, stage};
+use bulkhead_wall_process::namespaces::{self, SLOT_UID_FIRST};
+use bulkhead_wall_process::{mounts, sys};
+use rustix::mount::{MountFlags, mount, mount_remount};
+
+use crate::LACKS;
+use crate::spec::{self, BUNDLE, IMAGE, RUNSC, STATE};
+
+/// Where the new root is built: a directory of the image that is empty, and is no longer seen once it is the root.
+const WORKSHOP: &str = "scratch";
+
+/// Process 1 on its way to `runsc`. Returns only when a stage failed.
+pub(crate) fn become_guest(runsc: &Path, child: Child<'_>) -> WallError {
+    let plan = child.plan;
+    let done = (|| {
+        stage("session", rustix::process::setsid().map_err(io::Error::from))?;
+        stage("cgroup", plan.cgroups.join_base(plan.number))?;
+        stage("cgroup_namespace", sys::unshare(libc::CLONE_NEWCGROUP))?;
+        stage("host_name", rustix::system::sethostname(b"sandbox").map_err(io::Error::from))?;
+        stage("mounts", build_root(runsc, &plan))?;
+        stage("pivot_root", mounts::pivot(&plan.rootfs.join(WORKSHOP)))?;
+        stage("rlimits", sys::limit(libc::RLIMIT_CORE, 0))?;
+        stage("rlimits", sys::limit_at_most(libc::RLIMIT_NOFILE, GUEST_FILES_MAX))?;
+        stage("user_namespace", namespaces::enter_user_namespace())?;
+        stage("uid_map", child.await_mapping())?;
+        stage("user", sys::become_user(0, 0))?;
+        stage("no_new_privs", rustix::thread::set_no_new_privs(true).map_err(io::Error::from))?;
+        stage("death_signal", sys::die_with_launcher())?;
+        stage("descriptors", descriptors(child.stream, child.words, plan.spec))
+    })();
+    match done {
+        Err(error) => error,
+        Ok(()) => {
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "starting guests is what the launcher is for"
+            )]
+            let error = Command::new(RUNSC).args(spec::arguments()).env_clear().exec();
+            WallError::new("exec", format!("{}: {error}", runsc.display()))
+        }
+    }
+}
+
+/// Builds the root directory of `runsc`, in a mount namespace of its own.
+fn build_root(runsc: &Path, plan: &Plan<'_>) -> io::Result<()> {
+    mounts::keep_to_oneself()?;
+    let root = plan.rootfs.join(WORKSHOP);
+    let at = |path: &str| root.join(path.trim_start_matches('/'));
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    mount("tmpfs", &root, "tmpfs", flags, c"size=16m,nr_inodes=4096,mode=0755")?;
+    for directory in [IMAGE, BUNDLE, STATE, "/dev", "/proc", "/tmp"] {
+        std::fs::create_dir(at(directory))?;
+    }
+    image(plan.rootfs, &at(IMAGE))?;
+    mounts::bundles(&at(IMAGE), plan.spec)?;
+    std::fs::write(at(RUNSC), "")?;
+    mounts::bind_read_only(runsc, &at(RUNSC))?;
+    mount("proc", at("/proc"), "proc", flags | MountFlags::NOEXEC, None)?;
+    mounts::devices(&root)?;
+    let files_max = GUEST_FILES_MAX.min(files_max()?);
+    let oci = serde_json::to_vec(&spec::oci(plan.spec, files_max))?;
+    std::fs::write(at(BUNDLE).join("config.json"), oci)?;
+    // Who enters the user namespace owns nothing of all this, but is to keep its notes here.
+    mount("tmpfs", at(STATE), "tmpfs", flags | MountFlags::NOEXEC, c"size=16m,mode=1777")?;
+    Ok(mount_remount(&root, flags | MountFlags::RDONLY, c"")?)
+}
+
+/// The runtime image, but for what `runsc` can't deal with: `/tmp` as a link to the reader's own directory, on which it
+/// gives up. An empty directory takes its place; each sandbox binds its scratch directory there.
+fn image(rootfs: &Path, target: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(rootfs)? {
+        let entry = entry?;
+        let (name, kind) = (entry.file_name(), entry.file_type()?);
+        let here = target.join(&name);
+        if name == "tmp" || name == WORKSHOP {
+            std::fs::create_dir(&here)?;
+            // Nobody needs to list the slots' directories.
+            let mode = if name == WORKSHOP { 0o711 } else { 0o755 };
+            std::fs::set_permissions(&here, Permissions::from_mode(mode))?;
+        } else if kind.is_dir() {
+            std::fs::create_dir(&here)?;
+            mounts::bind_read_only(&entry.path(), &here)?;
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(std::fs::read_link(entry.path())?, here)?;
+        } else {
+            return Err(io::Error::other(format!("{} is no directory", entry.path().display())));
+        }
+    }
+    // On which something is mounted in gVisor's kernel.
+    std::fs::create_dir(target.join("sys"))
+}
+
+/// The most open files that this process may allow itself.
+fn files_max() -> io::Result<u64> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    Ok(limit.maximum.unwrap_or(GUEST_FILES_MAX))
+}
+
+/// Leaves open: null as standard input, the launcher's pipe as output, the stream and the configuration.
+fn descriptors(stream: OwnedFd, words: OwnedFd, spec: &CompartmentSpec) -> io::Result<()> {
+    let slot = |slot: u32| SlotConfig {
+        uid: SLOT_UID_FIRST + slot,
+        scratch: PathBuf::from(mounts::SCRATCH).join(slot.to_string()),
+        cgroup: bulkhead_guest::config::SlotCgroup::default(),
+    };
+    let slots = (0..spec.slots).map(slot).collect();
+    let config = configuration(&guest_config(slots, LACKS.to_vec(), Path::new(IMAGE)))?;
+    // Above the numbers that are given away.
+    let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 16);
+    let (stream, config) = (high(&stream)?, high(&config)?);
+    let (out, err) = (high(&words)?, high(&words)?);
+    sys::place(null()?, 0)?;
+    sys::place(out, 1)?;
+    sys::place(err, 2)?;
+    sys::place(stream, fds::STREAM)?;
+    sys::place(config, fds::CONFIG)?;
+    sys::close_on_exec(5, u32::MAX)
+}

@@ -1,0 +1,86 @@
+//! What differs from one kind of wall to another, as far as the launcher builds it, and what those have in common.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use bulkhead_guest::config::{GuestConfig, Lack, SlotConfig};
+use bulkhead_wall::{Capability, CompartmentSpec, WallError};
+
+use crate::build::Child;
+use crate::cgroup::Tree;
+use crate::mounts;
+use crate::namespaces::ZYGOTE_UID;
+
+/// Open files of the guest, where the host allows as many: a few per slot, and streams.
+pub const GUEST_FILES_MAX: u64 = 65_536;
+
+/// A kind of wall that the launcher can build.
+pub trait Kind {
+    /// As it is called in settings: `process`, `gvisor`.
+    fn name(&self) -> &'static str;
+
+    /// What this machine can do for it. Called once, as root, before the launcher starts.
+    fn probe(&self) -> Capability;
+
+    /// The cgroups that a compartment gets.
+    fn tree(&self, spec: &CompartmentSpec) -> Tree;
+
+    /// Makes process 1 of the calling process: a fork of the launcher, root still, in new namespaces. Returns only when a
+    /// stage failed, with the name of that stage; what was begun ends with the process.
+    fn become_guest(&self, child: Child<'_>) -> WallError;
+}
+
+/// Names a failed stage.
+///
+/// # Errors
+/// That of `result`.
+pub fn stage<T>(name: &str, result: io::Result<T>) -> Result<T, WallError> {
+    result.map_err(|error| WallError::new(name, error.to_string()))
+}
+
+/// The guest's configuration. `root` is where the compartment's root can be looked at.
+#[must_use]
+pub fn guest_config(slots: Vec<SlotConfig>, lacks: Vec<Lack>, root: &Path) -> GuestConfig {
+    // The image has what its programs were linked against: not every machine has all of these.
+    let execute = ["runtime", "lib", "lib64", "usr"];
+    GuestConfig {
+        slots,
+        zygote_uid: ZYGOTE_UID,
+        execute: execute
+            .iter()
+            .filter(|path| root.join(path).exists())
+            .map(|path| Path::new("/").join(path))
+            .collect(),
+        read: ["/etc", mounts::BUNDLE, "/proc"].map(PathBuf::from).to_vec(),
+        devices: ["null", "zero", "full", "random", "urandom"]
+            .map(|name| Path::new("/dev").join(name))
+            .to_vec(),
+        lacks,
+    }
+}
+
+/// `/dev/null`, above the numbers that are given away: whoever closes it later must not close one of those.
+///
+/// # Errors
+/// When it can't be opened.
+pub fn null() -> io::Result<OwnedFd> {
+    let low = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
+    Ok(rustix::io::fcntl_dupfd_cloexec(&low, 5)?)
+}
+
+/// An anonymous file that holds the configuration, positioned at its start.
+///
+/// # Errors
+/// When it can't be made or written.
+pub fn configuration(config: &GuestConfig) -> io::Result<OwnedFd> {
+    let text = serde_json::to_vec(config)?;
+    let file = rustix::fs::memfd_create("guest-config", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut written = 0;
+    while written < text.len() {
+        written += rustix::io::write(&file, &text[written..])?;
+    }
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
+    // Above the numbers that are about to be given away.
+    Ok(rustix::io::fcntl_dupfd_cloexec(&file, 5)?)
+}

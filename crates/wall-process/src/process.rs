@@ -1,0 +1,124 @@
+//! The process wall itself: what stands between a fork of the launcher and the guest.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bulkhead_guest::config::{RUNTIME_TASKS, SlotCgroup, SlotConfig};
+use bulkhead_guest::fds;
+use bulkhead_wall::{Capability, CompartmentSpec, WallError};
+
+use crate::build::{Child, Plan};
+use crate::cgroup::{self, BASE_MEMORY_MIB, SlotTree, Tree};
+use crate::kind::{GUEST_FILES_MAX, Kind, configuration, guest_config, null, stage};
+use crate::namespaces::{self, SLOT_UID_FIRST};
+use crate::{mounts, probe, sys};
+
+/// The guest's program, inside.
+const GUEST: &str = "/runtime/guest";
+
+/// Namespaces, mounts, cgroups, seccomp and Landlock of the host's kernel.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Process;
+
+impl Kind for Process {
+    fn name(&self) -> &'static str {
+        "process"
+    }
+
+    fn probe(&self) -> Capability {
+        probe::probe()
+    }
+
+    fn tree(&self, spec: &CompartmentSpec) -> Tree {
+        let slots = SlotTree {
+            count: spec.slots,
+            memory_mib: spec.memory_mib,
+            tasks: u64::from(spec.processes) + RUNTIME_TASKS,
+        };
+        let memory_mib = BASE_MEMORY_MIB + u64::from(spec.slots) * spec.memory_mib;
+        Tree { memory_mib, tasks: None, slots: Some(slots) }
+    }
+
+    fn become_guest(&self, child: Child<'_>) -> WallError {
+        become_guest(child)
+    }
+}
+
+/// Process 1 on its way to the guest. Returns only when a stage failed.
+fn become_guest(child: Child<'_>) -> WallError {
+    let plan = child.plan;
+    let done = (|| {
+        stage("session", rustix::process::setsid().map_err(io::Error::from))?;
+        stage("cgroup", plan.cgroups.join_base(plan.number))?;
+        stage("cgroup_namespace", sys::unshare(libc::CLONE_NEWCGROUP))?;
+        stage("host_name", rustix::system::sethostname(b"sandbox").map_err(io::Error::from))?;
+        let slots = stage("slots", slots(&plan))?;
+        stage("mounts", mounts::build(plan.rootfs, plan.spec, plan.place))?;
+        stage("pivot_root", mounts::pivot(plan.rootfs))?;
+        stage("rlimits", sys::limit(libc::RLIMIT_CORE, 0))?;
+        stage("rlimits", sys::limit_at_most(libc::RLIMIT_NOFILE, GUEST_FILES_MAX))?;
+        stage("user_namespace", namespaces::enter_user_namespace())?;
+        stage("uid_map", child.await_mapping())?;
+        stage("capabilities", namespaces::become_guest())?;
+        stage("death_signal", sys::die_with_launcher())?;
+        stage("descriptors", descriptors(child.stream, &slots))
+    })();
+    match done {
+        Err(error) => error,
+        Ok(()) => {
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "starting guests is what the launcher is for"
+            )]
+            let error = Command::new(GUEST).env_clear().exec();
+            WallError::new("exec", format!("{GUEST}: {error}"))
+        }
+    }
+}
+
+/// The slots' descriptions, with their files at the numbers that the guest will find them at.
+fn slots(plan: &Plan<'_>) -> io::Result<Vec<SlotConfig>> {
+    let mut number = fds::SLOTS_FIRST;
+    let mut placed = |file: OwnedFd| {
+        let here = number;
+        number += 1;
+        // Above every number in use: the files go down to their places one by one.
+        sys::place(file, here).map(|()| here)
+    };
+    let mut slots = Vec::new();
+    for slot in 0..plan.spec.slots {
+        let files = plan.cgroups.open_slot(plan.number, slot)?;
+        let cgroup = SlotCgroup {
+            name: cgroup::slot_name(slot),
+            join: files.join.into_iter().map(&mut placed).collect::<io::Result<_>>()?,
+            memory_peak: files.memory_peak.map(&mut placed).transpose()?,
+            memory_events: files.memory_events.map(&mut placed).transpose()?,
+            pids_events: files.pids_events.map(&mut placed).transpose()?,
+        };
+        let scratch = PathBuf::from(mounts::SCRATCH).join(slot.to_string());
+        slots.push(SlotConfig { uid: SLOT_UID_FIRST + slot, scratch, cgroup });
+    }
+    Ok(slots)
+}
+
+/// Leaves open: nothing but null as standard input and output, the stream, the configuration and the slots' files.
+fn descriptors(stream: OwnedFd, slots: &[SlotConfig]) -> io::Result<()> {
+    let config = guest_config(slots.to_vec(), Vec::new(), Path::new("/"));
+    let config = configuration(&config)?;
+    for standard in 0..3 {
+        sys::place(null()?, standard)?;
+    }
+    sys::place(rustix::io::fcntl_dupfd_cloexec(&stream, 5)?, fds::STREAM)?;
+    sys::place(config, fds::CONFIG)?;
+    let last = slots.iter().flat_map(slot_files).max().unwrap_or(fds::SLOTS_FIRST - 1);
+    sys::close_on_exec(5, fds::SLOTS_FIRST.unsigned_abs() - 1)?;
+    sys::close_on_exec(last.unsigned_abs() + 1, u32::MAX)
+}
+
+fn slot_files(slot: &SlotConfig) -> impl Iterator<Item = i32> {
+    let SlotCgroup { join, memory_peak, memory_events, pids_events, .. } = &slot.cgroup;
+    join.iter().copied().chain(*memory_peak).chain(*memory_events).chain(*pids_events)
+}
