@@ -12,7 +12,7 @@ use bulkhead_protocol::{
     SandboxLimits, ToGuest, ZygoteSpec, fragments,
 };
 use bulkhead_wall::{Compartment, CompartmentSpec, Mount, Wall};
-use bulkhead_wall_process::{ProcessWall, launcher};
+use bulkhead_wall_process::{LaunchedWall, Process, launcher, walls};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -70,14 +70,15 @@ fn main() -> ExitCode {
     let config = launcher::LauncherConfig {
         rootfs: bulkhead_testkit::rootfs().unwrap_or_else(|error| panic!("{error}")),
         instance: format!("channel-{}", std::process::id()),
+        walls: vec![Box::new(Process)],
     };
     let handle = launcher::start(config).unwrap_or_else(|error| panic!("{error}"));
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let wall = runtime.block_on(async { ProcessWall::new(handle) }).unwrap();
+    let wall = runtime.block_on(async { walls(handle).map(|mut walls| walls.remove(0)) }).unwrap();
     libtest_mimic::run(&arguments, vec![trial(Some((runtime, wall)))]).exit_code()
 }
 
-fn trial(wall: Option<(tokio::runtime::Runtime, ProcessWall)>) -> Trial {
+fn trial(wall: Option<(tokio::runtime::Runtime, LaunchedWall)>) -> Trial {
     Trial::test("who_abuses_the_channel_harms_nobody_else", move || {
         let (runtime, wall) = wall.ok_or_else(|| Failed::from("no wall"))?;
         let timed = async { tokio::time::timeout(PATIENCE, every_abuse(&wall)).await };
@@ -86,7 +87,7 @@ fn trial(wall: Option<(tokio::runtime::Runtime, ProcessWall)>) -> Trial {
     })
 }
 
-async fn every_abuse(wall: &ProcessWall) {
+async fn every_abuse(wall: &LaunchedWall) {
     let mut place = Place::new(wall).await;
     let before = place.compartment.memory_bytes().await;
     let mut number = 1;
@@ -124,7 +125,7 @@ struct Place {
 }
 
 impl Place {
-    async fn new(wall: &ProcessWall) -> Self {
+    async fn new(wall: &LaunchedWall) -> Self {
         let bundle = tempfile::tempdir().unwrap();
         let file = bundle.path().join("bundle.js");
         std::fs::write(&file, SOURCE).unwrap();
