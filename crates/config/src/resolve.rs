@@ -239,11 +239,7 @@ impl Config {
                 usual: read.get("wall", wall)?,
                 floor: read.get("wall_floor", wall)?,
             },
-            isolation: read.get("isolation", |text| match text {
-                "fork" => Ok(Isolation::Fork),
-                "compartment" => Ok(Isolation::Compartment),
-                _ => Err("it must be fork or compartment".to_owned()),
-            })?,
+            isolation: read.get("isolation", isolation)?,
             user: read.get("user", |text| user(text, around))?,
             worker_units: match read.text("worker.units").0.as_str() {
                 "" => around.cores.max(1) * CPU_UNITS_PER_CORE,
@@ -293,6 +289,14 @@ impl Config {
             tools: tools(&read, around, &runtime_dir),
             runtime_dir,
         })
+    }
+}
+
+fn isolation(text: &str) -> Result<Isolation, String> {
+    match text {
+        "fork" => Ok(Isolation::Fork),
+        "compartment" => Ok(Isolation::Compartment),
+        _ => Err("it must be fork or compartment".to_owned()),
     }
 }
 
