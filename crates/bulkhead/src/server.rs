@@ -106,11 +106,10 @@ impl Server {
             metrics: metrics::of(worker.as_ref().map(OwnWorker::runner)),
         };
         let app = App::new(engine.clone(), platform, entropy, options);
-        let connections_max = config.http_connections as usize;
         let http = tokio::spawn(bulkhead_server::serve(
             listener,
             bulkhead_server::router(app.clone()),
-            connections_max,
+            config.http_connections as usize,
             stopped(closes),
         ));
         Ok(Self {
