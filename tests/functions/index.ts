@@ -15,8 +15,6 @@ import './misbehaving/actions/loop.js';
 import './misbehaving/actions/memory.js';
 import './misbehaving/actions/never-settles.js';
 import './misbehaving/actions/throws.js';
-import './walls/actions/kernel.js';
-import './walls/actions/own-kernel.js';
 import './features/actions/features.js';
 import './slow/syncs/steps.js';
 import './slow/actions/echo.js';
