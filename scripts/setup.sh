@@ -79,3 +79,4 @@ install_npm() {
 }
 install_npm runtime/node "Node.js and the bundler"
 install_npm tests/s3 "an S3-compatible server for tests"
+install_npm tests/oauth "an OAuth2 server for tests"

@@ -60,6 +60,9 @@ pub const CODES: &[Code] = &[
     code("function_not_found", 404, Caller, "No live function has this name and kind.", "`bulkhead functions` lists them; deploy it first."),
     code("integration_not_found", 404, Caller, "There is no such integration.", "`bulkhead integrations list` lists them."),
     code("connection_not_found", 404, Caller, "There is no such connection.", "`bulkhead connections list` lists them."),
+    code("provider_not_found", 404, Caller, "The catalogue has no such provider.", "`bulkhead providers list` lists them; an integration can do without one."),
+    code("connect_session_not_found", 404, Caller, "The link to connect with has expired or was used.", "Make another one with POST /v1/connect/sessions."),
+    code("notification_not_found", 404, Caller, "There is no such notification, or no target for any.", "GET /v1/notifications lists them; PUT /v1/notifications/target sets the target."),
     code("execution_not_found", 404, Caller, "There is no such execution.", "`bulkhead executions list` lists them."),
     code("deployment_not_found", 404, Caller, "There is no such deployment.", "GET /v1/deployments lists them."),
     code("version_not_found", 404, Caller, "There is no such version.", "Deploy again."),
@@ -80,6 +83,7 @@ pub const CODES: &[Code] = &[
     code("too_many_requests", 429, Caller, "More requests than allowed.", "Wait as long as `Retry-After` says."),
     code("queue_full", 429, Caller, "The tenant has as many executions waiting as it may.", "Wait as long as `Retry-After` says."),
     code("headers_too_large", 431, Caller, "The request's headers are too large.", "Send fewer or shorter headers."),
+    code("connection_invalid", 422, Caller, "A function of the event `validate-connection` found the new connection not valid.", "The message has why; connect with other credentials."),
     // What a function did.
     code("action_error", 422, Tenant, "The function threw an ActionError.", "The payload is what its author attached."),
     code("script_error", 422, Tenant, "The function threw.", "See the execution's log; the attempt has the stack."),
@@ -105,7 +109,8 @@ pub const CODES: &[Code] = &[
     // The external API.
     code("upstream_error", 424, Upstream, "The external API answered with an error; `upstream` has it.", "See the API's documentation."),
     code("upstream_unreachable", 424, Upstream, "The external API gave no answer.", "Try again; the message has the cause."),
-    code("credentials_refused", 424, Upstream, "The external API refused the connection's credentials.", "Renew the connection."),
+    code("credentials_refused", 424, Upstream, "The connection has no credentials that can be used; the message says why.", "Connect anew; `bulkhead connections show` has the reason."),
+    code("connect_refused", 424, Upstream, "The provider, or its user, did not let the connection be made.", "The message has what was said; begin again with the link."),
     // We.
     code("wall_unavailable", 503, Platform, "No machine at hand has the wall that the function or the operator asks for; nothing runs behind a weaker one.", "`bulkhead doctor` on the workers' machines tells how to get it; else ask for another wall."),
     code("internal", 500, Platform, "A fault of the server's own.", "The server's log has it under the answer's `Request-Id`."),

@@ -1,5 +1,7 @@
 //! Integrations and connections. Credentials go in and never come out.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -65,6 +67,14 @@ pub struct Connection {
     /// What the product keeps with it.
     #[schema(value_type = Object)]
     pub metadata: Value,
+    /// Values of the variables in the integration's URLs.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub connection_config: Value,
+    /// Why its credentials could not be renewed: `{code, message, at, lasting, times}`. Absent while all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object)]
+    pub failure: Option<Value>,
     /// When it was made.
     pub created_at: String,
     /// When it was last changed.
@@ -87,6 +97,68 @@ pub struct PutConnection {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub metadata: Value,
+    /// Values of the variables in the integration's URLs, such as `{"subdomain": "acme"}`.
+    #[serde(default)]
+    pub connection_config: BTreeMap<String, String>,
+}
+
+/// A way into a connection, for an end user to go.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutConnectSession {
+    /// What the connection will be called.
+    pub connection_id: String,
+    /// Of which integration.
+    pub integration: String,
+    /// The connection's metadata.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub metadata: Value,
+    /// Values of the variables in the integration's URLs.
+    #[serde(default)]
+    pub connection_config: BTreeMap<String, String>,
+    /// Asked for besides the integration's own.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// Where the user goes in the end, with `connection_id` and `integration` in the query.
+    #[serde(default)]
+    pub redirect_url: Option<String>,
+    /// How long the way is open: 60 to 86400, 1800 unless said.
+    #[serde(default)]
+    pub ttl_seconds: Option<u64>,
+}
+
+/// Where to send the end user.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ConnectSession {
+    /// A secret of its user's; told this once.
+    pub connect_url: String,
+    /// It is open until then.
+    pub expires_at: String,
+}
+
+/// What is known about well-known APIs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ProviderList {
+    /// By name.
+    pub providers: Vec<ProviderInfo>,
+}
+
+/// A well-known API.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ProviderInfo {
+    /// What `provider` of an integration is set to.
+    pub name: String,
+    /// For people.
+    pub display_name: String,
+    /// Where its API is, with `${variables}`.
+    pub base_url: String,
+    /// How requests are authorised.
+    pub auth_mode: String,
+    /// How its webhooks are signed, where that is known.
+    pub webhook_scheme: Option<String>,
+    /// Where its API is described.
+    pub docs: String,
 }
 
 /// What to change of a connection.

@@ -13,6 +13,7 @@ mod error;
 mod executions;
 mod functions;
 mod limits;
+mod notifications;
 mod openapi;
 mod records;
 pub mod routes;
@@ -21,8 +22,8 @@ pub mod worker;
 mod workers;
 
 pub use connections::{
-    Connection, ConnectionList, Integration, IntegrationList, PatchConnection, PutConnection,
-    PutIntegration,
+    ConnectSession, Connection, ConnectionList, Integration, IntegrationList, PatchConnection,
+    ProviderInfo, ProviderList, PutConnectSession, PutConnection, PutIntegration,
 };
 pub use error::{ErrorBody, ErrorDetail, Upstream};
 pub use executions::{
@@ -34,6 +35,7 @@ pub use functions::{
     SetFrequency, Sync, SyncCall, SyncList,
 };
 pub use limits::{Any, Limit, LimitList, Replay, Replayed, ReplayedOne, RunningMax, SetLimit};
+pub use notifications::{Notification, NotificationList, NotificationTarget, Rotate, Rotated};
 pub use openapi::document;
 pub use records::RecordPage;
 pub use routes::{Access, Op, Route};

@@ -52,6 +52,14 @@ pub fn document() -> OpenApi {
     add::<crate::ConnectionList>(&mut schemas);
     add::<crate::PutConnection>(&mut schemas);
     add::<crate::PatchConnection>(&mut schemas);
+    add::<crate::PutConnectSession>(&mut schemas);
+    add::<crate::ConnectSession>(&mut schemas);
+    add::<crate::ProviderList>(&mut schemas);
+    add::<crate::NotificationTarget>(&mut schemas);
+    add::<crate::Notification>(&mut schemas);
+    add::<crate::NotificationList>(&mut schemas);
+    add::<crate::Rotate>(&mut schemas);
+    add::<crate::Rotated>(&mut schemas);
     add::<crate::Tenant>(&mut schemas);
     add::<crate::TenantList>(&mut schemas);
     add::<crate::PutTenant>(&mut schemas);

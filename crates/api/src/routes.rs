@@ -202,6 +202,21 @@ ops! {
     #[doc = "Removes an integration and its connections."]
     DeleteIntegration: Delete "/v1/integrations/{integration}" Tenant, 0, QUICK, None => 204 None, [];
 
+    #[doc = "Lists the well-known APIs of the catalogue."]
+    ListProviders: Get "/v1/providers" Tenant, 0, QUICK, None => 200 Named("ProviderList"), [];
+    #[doc = "Shows what the catalogue knows about an API."]
+    ShowProvider: Get "/v1/providers/{provider}" Tenant, 0, QUICK, None => 200 Json, [];
+
+    #[doc = "Opens a way into a connection, for an end user to go."]
+    CreateConnectSession: Post "/v1/connect/sessions" Tenant, 1 << 20, QUICK, Named("PutConnectSession") => 201 Named("ConnectSession"), [];
+    #[doc = "The page that an end user connects on."]
+    ConnectPage: Get "/connect/{token}" Open, 0, QUICK, None => 200 Bytes, [];
+    #[doc = "An end user filled in the page, or goes on to the provider."]
+    ConnectGo: Post "/connect/{token}" Open, SMALL, QUICK, Bytes => 200 Bytes, [];
+    #[doc = "Where providers send end users back to."]
+    ConnectCallback: Get "/connect/callback" Open, 0, QUICK, None => 200 Bytes,
+        [Query "state" "as it was sent", Query "code" "from the provider", Query "error" "from the provider"];
+
     #[doc = "Lists connections."]
     ListConnections: Get "/v1/connections" Tenant, 0, QUICK, None => 200 Named("ConnectionList"),
         [Query "integration" "of one integration", Query "cursor" "from the page before",
@@ -228,6 +243,27 @@ ops! {
 
     #[doc = "Takes a provider's webhook; durable once answered."]
     Webhook: Post "/v1/webhooks/{tenant}/{integration}" Open, WEBHOOK, QUICK, Bytes => 202 Json, [];
+
+    #[doc = "As the one above, with a connection named by the path."]
+    WebhookAt: Post "/v1/webhooks/{tenant}/{integration}/{segment}" Open, WEBHOOK, QUICK, Bytes => 202 Json, [];
+    #[doc = "Answers a provider that asks whether the webhook address is ours."]
+    WebhookChallenge: Get "/v1/webhooks/{tenant}/{integration}" Open, 0, QUICK, None => 200 Bytes, [];
+
+    #[doc = "Shows where the tenant's product listens."]
+    ShowNotificationTarget: Get "/v1/notifications/target" Tenant, 0, QUICK, None => 200 Named("NotificationTarget"), [];
+    #[doc = "Sets where the tenant's product listens. The secret of the signatures is in this answer and nowhere else."]
+    PutNotificationTarget: Put "/v1/notifications/target" Tenant, SMALL, QUICK, Named("NotificationTarget") => 200 Named("NotificationTarget"), [];
+    #[doc = "The tenant's product is told nothing more."]
+    DeleteNotificationTarget: Delete "/v1/notifications/target" Tenant, 0, QUICK, None => 204 None, [];
+    #[doc = "Lists what the tenant's product is told, by id; dead letters unless another state is asked for."]
+    ListNotifications: Get "/v1/notifications" Tenant, 0, QUICK, None => 200 Named("NotificationList"),
+        [Query "state" "`waiting`, `delivered`, `dead`", Query "after" "the last id of the page before",
+         Query "limit" "1 to 200, else 50"];
+    #[doc = "Tells it again, at once."]
+    RetryNotification: Post "/v1/notifications/{id}/retry" Tenant, SMALL, QUICK, None => 202 Named("Notification"), [];
+
+    #[doc = "Seals a batch of secrets anew, under the key that seals now."]
+    RotateSecrets: Post "/v1/secrets/rotate" Admin, SMALL, UPLOAD, Named("Rotate") => 200 Named("Rotated"), [];
 
     #[doc = "Lists tenants."]
     ListTenants: Get "/v1/tenants" Admin, 0, QUICK, None => 200 Named("TenantList"), [];

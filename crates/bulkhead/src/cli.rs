@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod apis;
 mod audit;
 mod authoring;
 mod machines;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit;
 
+pub(crate) use apis::{Connections, Integrations, Providers};
 pub(crate) use audit::Audit;
 pub(crate) use authoring::{Compile, Deploy, Dev, Dryrun, Generate, Init, Test};
 pub(crate) use machines::{Serve, Worker, Workers};
@@ -124,16 +126,19 @@ pub(crate) enum Verb {
     Logs(Logs),
     /// Records that syncs saved.
     Records(Records),
+    /// Well-known APIs: list, show.
+    #[command(subcommand)]
+    Providers(Providers),
     /// Integrations: list, show, put, delete.
     #[command(subcommand)]
     Integrations(Integrations),
-    /// Connections: list, show, put, delete, metadata.
+    /// Connections: list, show, put, connect, delete, metadata.
     #[command(subcommand)]
     Connections(Connections),
     /// Tenants (admin key): list, put.
     #[command(subcommand)]
     Tenants(Tenants),
-    /// Keys of tenants (admin key): list, create, revoke.
+    /// Keys of tenants, and the one that credentials are sealed with (admin key): list, create, revoke, rotate.
     #[command(subcommand)]
     Keys(Keys),
     /// Workers elsewhere (admin key): list, and the tokens that they join with.
@@ -383,82 +388,6 @@ pub(crate) struct Records {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Integrations {
-    /// List them.
-    List,
-    /// Show one.
-    Show {
-        /// Which.
-        integration: String,
-    },
-    /// Create or replace one.
-    Put {
-        /// Which.
-        integration: String,
-        /// Where its API is.
-        #[arg(long)]
-        base_url: Option<String>,
-        /// The kind of API.
-        #[arg(long)]
-        provider: Option<String>,
-        /// JSON, such as {"mode": "bearer"}.
-        #[arg(long)]
-        auth: Option<String>,
-        /// JSON, such as {"secret": "…"}; @FILE keeps the secret out of the process list.
-        #[arg(long)]
-        webhook: Option<String>,
-    },
-    /// Remove one with its connections.
-    Delete {
-        /// Which.
-        integration: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Connections {
-    /// List them.
-    List {
-        /// Of one integration.
-        #[arg(long)]
-        integration: Option<String>,
-    },
-    /// Show one, without credentials.
-    Show {
-        /// INTEGRATION/CONNECTION.
-        #[arg(value_parser = integration_and_name)]
-        connection: (String, String),
-    },
-    /// Create or replace one.
-    Put {
-        /// INTEGRATION/CONNECTION.
-        #[arg(value_parser = integration_and_name)]
-        connection: (String, String),
-        /// JSON or @FILE, such as {"token": "…"}.
-        #[arg(long)]
-        credentials: Option<String>,
-        /// JSON or @FILE.
-        #[arg(long)]
-        metadata: Option<String>,
-    },
-    /// Print or merge metadata.
-    Metadata {
-        /// INTEGRATION/CONNECTION.
-        #[arg(value_parser = integration_and_name)]
-        connection: (String, String),
-        /// JSON or @FILE to merge.
-        #[arg(long)]
-        merge: Option<String>,
-    },
-    /// Remove one.
-    Delete {
-        /// INTEGRATION/CONNECTION.
-        #[arg(value_parser = integration_and_name)]
-        connection: (String, String),
-    },
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum Tenants {
     /// List them.
     List,
@@ -500,6 +429,8 @@ pub(crate) enum Keys {
         #[arg(long, default_value = "")]
         label: String,
     },
+    /// Replace the key that credentials are sealed with, and seal everything anew. Can be broken off and begun again.
+    Rotate,
     /// Revoke a key.
     Revoke {
         /// Whose.

@@ -11,7 +11,7 @@ use bulkhead_blobs::{Place, Store as Blobs};
 use bulkhead_config::{AdminKey, Config, Synchronous, load_or_create_admin_key};
 use bulkhead_egress::{Gateway, GatewayLimits, Rule, SystemResolver};
 use bulkhead_engine::{Engine, EngineOptions, Submit};
-use bulkhead_platform::{Platform, PlatformConfig, SecretKey};
+use bulkhead_platform::{Platform, PlatformConfig};
 use bulkhead_server::{App, AppOptions};
 use bulkhead_store::hot::sqlite::SqliteStore;
 use bulkhead_store::{Db, DbOptions, Durability};
@@ -28,6 +28,7 @@ use own_worker::OwnWorker;
 mod identity;
 mod metrics;
 pub(crate) mod own_worker;
+mod secret_keys;
 
 /// A server that runs.
 pub(crate) struct Server {
@@ -198,27 +199,11 @@ fn platform_config(
         egress: egress_rules(config)?,
         listeners: vec![listener],
         addresses: bulkhead_egress::local_addresses()?,
-        secret_key: secret_key(config)?,
+        secret_keys: secret_keys::of(config)?,
         blobs,
         public_url: url.to_owned(),
         walls: config.walls,
     })
-}
-
-fn secret_key(config: &Config) -> anyhow::Result<Option<SecretKey>> {
-    let Some(said) = &config.secret_key else {
-        if config.database_url.is_some() {
-            tracing::warn!(
-                "credentials are sealed with this machine's key: other servers over the same database can't open \
-                 them; give all of them the same `secret_key`"
-            );
-        }
-        return Ok(None);
-    };
-    let mut key = [0; 32];
-    hex::decode_to_slice(said.reveal(), &mut key)
-        .map_err(|_| anyhow::anyhow!("`secret_key` must have 64 hexadecimal digits"))?;
-    Ok(Some(SecretKey(key)))
 }
 
 /// Where contents are kept by their hash.
@@ -251,14 +236,18 @@ async fn stopped(mut stops: watch::Receiver<bool>) {
     drop(stops.wait_for(|stop| *stop).await);
 }
 
-/// Starts what time alone brings about: due schedules, dead leases, retries.
+/// Starts what time alone brings about: due schedules, dead leases, retries, notifications.
 fn run_background(
     engine: Engine,
     platform: Arc<Platform>,
     stops: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
-    let resolve = Arc::new(LiveVersions(platform));
-    tokio::spawn(async move { engine.run_background(resolve, stopped(stops)).await })
+    let resolve = Arc::new(LiveVersions(Arc::clone(&platform)));
+    let told = stopped(stops.clone());
+    tokio::spawn(async move {
+        let notifications = platform.run_notifications(told);
+        tokio::join!(engine.run_background(resolve, stopped(stops)), notifications);
+    })
 }
 
 /// Two servers over one database would run everything twice; a worker has what a compartment mounts there.

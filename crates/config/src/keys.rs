@@ -67,7 +67,27 @@ pub fn find_worker_token(config: &Config) -> Result<Secret, ConfigError> {
     read(file).map_err(failed)
 }
 
+/// The text of a file that nobody else may read: one secret a line.
+///
+/// # Errors
+/// When the file can't be read or can be read by others.
+pub fn read_secret_file(path: &Path) -> Result<String, ConfigError> {
+    let failed = |why: String| ConfigError::DataDir { path: path.to_owned(), why };
+    let file = std::fs::File::open(path);
+    let file = file.map_err(|error| failed(format!("can't be read: {error}")))?;
+    read_text(file).map_err(failed)
+}
+
 fn read(file: std::fs::File) -> Result<Secret, String> {
+    let text = read_text(file)?;
+    let text = text.trim();
+    if text.len() < 24 || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("there is no key in it; a key has 24 characters at least".to_owned());
+    }
+    Ok(Secret::new(text.to_owned()))
+}
+
+fn read_text(file: std::fs::File) -> Result<String, String> {
     let readable = |error| format!("can't be read: {error}");
     let mode = file.metadata().map_err(readable)?.mode() & 0o777;
     if mode & 0o077 != 0 {
@@ -75,11 +95,7 @@ fn read(file: std::fs::File) -> Result<Secret, String> {
     }
     let mut text = String::new();
     file.take(KEY_BYTES_MAX).read_to_string(&mut text).map_err(readable)?;
-    let text = text.trim();
-    if text.len() < 24 || !text.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err("there is no key in it; a key has 24 characters at least".to_owned());
-    }
-    Ok(Secret::new(text.to_owned()))
+    Ok(text)
 }
 
 /// 32 random bytes in hex, behind a prefix that secret scanners can look for.

@@ -15,7 +15,9 @@ mod show;
 mod sources;
 
 pub use error::ConfigError;
-pub use keys::{AdminKey, find_admin_key, find_worker_token, load_or_create_admin_key};
+pub use keys::{
+    AdminKey, find_admin_key, find_worker_token, load_or_create_admin_key, read_secret_file,
+};
 pub use resolve::{Client, Config, EgressRule, Secret, Synchronous, Tools, User};
 pub use show::{Shown, show};
 pub use sources::{Origin, Raw, RawValue, Surroundings};

@@ -36,6 +36,12 @@ pub struct Config {
     pub worker_units: u32,
     /// What credentials are sealed with, in hex; `None` is a key file in the data directory.
     pub secret_key: Option<Secret>,
+    /// The key before it.
+    pub secret_key_old: Option<Secret>,
+    /// A file with both, one a line.
+    pub secret_key_file: Option<PathBuf>,
+    /// A shell command that prints both, one a line.
+    pub secret_key_command: Option<String>,
     /// Where bundles and large payloads are shared by several servers, `s3://…`; `None` is in the data directory.
     pub blobs: Option<String>,
     /// CPU units, in percent of all, that are kept for tenants that run nothing.
@@ -226,6 +232,8 @@ impl Config {
     pub fn resolve(raw: &Raw, around: &Surroundings) -> Result<Self, ConfigError> {
         let read = Reader { raw };
         let runtime_dir = runtime_dir(&read, around);
+        let beside = |text: &str| (!text.is_empty()).then(|| around.directory.join(text));
+        let file = |key| read.get(key, |text| Ok(beside(text)));
         Ok(Self {
             listen: read.get("listen", |text| {
                 text.parse()
@@ -246,15 +254,17 @@ impl Config {
                 _ => read.small("worker.units", 1, 100_000)?,
             },
             secret_key: read.secret("secret_key", 64)?,
+            secret_key_old: read.secret("secret_key_old", 64)?,
+            secret_key_file: file("secret_key_file")?,
+            secret_key_command: Some(read.text("secret_key_command").0)
+                .filter(|command| !command.is_empty()),
             blobs: Some(read.text("blobs").0).filter(|place| !place.is_empty()),
             worker_headroom_percent: read.small("worker.headroom_percent", 0, 90)?,
             worker_own: read.get("worker.own", yes_or_no)?,
             worker_name: Some(read.text("worker.name").0).filter(|name| !name.is_empty()),
             worker_drain: read.get("worker.drain", drain)?,
             worker_token: read.secret("worker.token", 24)?,
-            worker_token_file: read.get("worker.token_file", |text| {
-                Ok((!text.is_empty()).then(|| around.directory.join(text)))
-            })?,
+            worker_token_file: file("worker.token_file")?,
             worker_plaintext: read.get("worker.plaintext", yes_or_no)?,
             worker_memory_mib: match read.text("worker.memory_mib").0.as_str() {
                 "" => memory_for_attempts(around.memory_mib),

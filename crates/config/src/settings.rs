@@ -91,6 +91,22 @@ pub const SETTINGS: &[Setting] = &[
         default: "",
         what: "64 hexadecimal digits that credentials are sealed with, the same for all servers over one database; else DATA_DIR/secret.key",
     },
+    Setting {
+        key: "secret_key_old",
+        shape: Shape::Secret,
+        default: "",
+        what: "the key before `secret_key`, which opens what it sealed until `bulkhead keys rotate` has come to its end",
+    },
+    one(
+        "secret_key_file",
+        "",
+        "a file with `secret_key`, which nobody else may read; a second line is `secret_key_old`",
+    ),
+    one(
+        "secret_key_command",
+        "",
+        "a shell command that prints `secret_key`, such as one that asks a key service; a second line is `secret_key_old`",
+    ),
     one(
         "blobs",
         "",

@@ -9,7 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bulkhead_egress::{HttpClient, Policy};
 use bulkhead_types::{FunctionKey, IntegrationId, TenantId, Version, VersionId, WallKind};
 
-use crate::model::Integration;
+use crate::integrations::KnownIntegration;
+use crate::notify::NotificationTarget;
 
 /// Entries of one cache; a full one is emptied, which costs one read per entry that is still wanted.
 const ENTRIES_MAX: usize = 10_000;
@@ -23,9 +24,6 @@ pub(crate) struct Egress {
     pub(crate) wall_floor: Option<WallKind>,
 }
 
-/// An integration, and the secret of its webhooks.
-pub(crate) type KnownIntegration = (Integration, Option<Vec<u8>>);
-
 #[derive(Default)]
 pub(crate) struct Caches {
     generation: AtomicU64,
@@ -34,7 +32,10 @@ pub(crate) struct Caches {
     pub(crate) versions: Cache<(TenantId, VersionId), Arc<Version>>,
     pub(crate) egress: Cache<TenantId, Egress>,
     pub(crate) handlers: Cache<(TenantId, IntegrationId), Arc<Vec<Arc<Version>>>>,
-    pub(crate) integrations: Cache<(TenantId, IntegrationId), KnownIntegration>,
+    /// Event functions.
+    pub(crate) listeners: Cache<(TenantId, IntegrationId), Arc<Vec<Arc<Version>>>>,
+    pub(crate) targets: Cache<TenantId, Arc<Option<NotificationTarget>>>,
+    pub(crate) integrations: Cache<(TenantId, IntegrationId), Arc<KnownIntegration>>,
 }
 
 impl Caches {

@@ -1,16 +1,14 @@
-//! Integrations, connections, metadata.
+//! Connections and their metadata.
 
-use bulkhead_store::catalog::{self, ConnectionRow, IntegrationRow};
+use std::collections::BTreeMap;
+
+use bulkhead_store::catalog::{self, ConnectionRow};
 use bulkhead_types::{ConnectionId, IntegrationId, TenantId};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::caches::KnownIntegration;
+use crate::auth::{AuthSettings, Credentials};
 use crate::error::PlatformError;
-use crate::model::{
-    AuthMode, AuthSettings, Connection, ConnectionPage, Credentials, Integration,
-    IntegrationSettings, WebhookSettings,
-};
+use crate::model::{Connection, ConnectionPage};
 use crate::platform::Platform;
 use crate::text::{from_text, to_text};
 
@@ -21,18 +19,20 @@ const METADATA_BYTES_MAX: usize = 256 * 1024;
 const CREDENTIALS_BYTES_MAX: usize = 64 * 1024;
 
 /// Connections on one page.
-const PAGE_LENGTH_MAX: usize = 200;
+pub(crate) const PAGE_LENGTH_MAX: usize = 200;
 
 /// Records removed in one transaction, so that others get their turn.
 const RECORDS_REMOVED_AT_ONCE: usize = 1_000;
 
-#[derive(Serialize, Deserialize)]
-struct SettingsText {
-    provider: String,
-    display_name: String,
-    base_url: Option<String>,
-    auth: AuthSettings,
-    webhook: WebhookSettings,
+/// What a connection is made of.
+#[derive(Debug, Clone, Default)]
+pub struct NewConnection {
+    /// Shaped by the integration's auth mode.
+    pub credentials: Credentials,
+    /// An object of the tenant's choosing.
+    pub metadata: Value,
+    /// Values of the variables in the integration's URLs.
+    pub config: BTreeMap<String, String>,
 }
 
 /// A connection with its credentials opened.
@@ -43,148 +43,48 @@ pub(crate) struct OpenConnection {
 }
 
 impl Platform {
-    /// Makes an integration, or changes it.
+    /// Makes a connection, or replaces it. Functions that validate a new one decide whether it stays; syncs that start
+    /// by themselves are scheduled for it.
     ///
     /// # Errors
-    /// `invalid_body`, `tenant_not_found`; when the store fails.
-    pub async fn put_integration(
-        &self,
-        tenant: &TenantId,
-        integration: &IntegrationId,
-        settings: IntegrationSettings,
-    ) -> Result<Integration, PlatformError> {
-        self.tenant(tenant).await?;
-        check_settings(&settings)?;
-        let or_id = |text: String| if text.is_empty() { integration.to_string() } else { text };
-        let mut webhook = settings.webhook;
-        let secret = webhook.secret.take();
-        let text = SettingsText {
-            provider: or_id(settings.provider),
-            display_name: or_id(settings.display_name),
-            base_url: settings.base_url,
-            auth: settings.auth,
-            webhook,
-        };
-        let purpose = webhook_purpose(tenant, integration);
-        let seal =
-            |secret: String| self.sealer.seal(&purpose, secret.as_bytes(), self.entropy.as_ref());
-        let row = IntegrationRow {
-            id: integration.clone(),
-            settings: to_text(&text)?,
-            webhook_secret: secret.map(seal).transpose()?,
-            created_at: self.now(),
-        };
-        let of = tenant.clone();
-        self.db.write(move |tx| catalog::put_integration(tx, &of, &row)).await?;
-        self.caches.changed();
-        self.integration(tenant, integration).await
-    }
-
-    /// One integration.
-    ///
-    /// # Errors
-    /// `integration_not_found`; when the store fails.
-    pub async fn integration(
-        &self,
-        tenant: &TenantId,
-        integration: &IntegrationId,
-    ) -> Result<Integration, PlatformError> {
-        Ok(self.integration_with_secret(tenant, integration).await?.0)
-    }
-
-    /// One integration, and the secret of its webhooks.
-    pub(crate) async fn integration_with_secret(
-        &self,
-        tenant: &TenantId,
-        integration: &IntegrationId,
-    ) -> Result<KnownIntegration, PlatformError> {
-        let (generation, key) = (self.generation(), (tenant.clone(), integration.clone()));
-        if let Some(found) = self.caches.integrations.get(&key, generation) {
-            return Ok(found);
-        }
-        let (of, id) = (tenant.clone(), integration.clone());
-        let row = self.db.read(move |db| catalog::integration(db, &of, &id)).await?;
-        let Some(mut row) = row else {
-            let message =
-                format!("tenant {tenant} has no integration {integration}; make it first");
-            return Err(PlatformError::not_found("integration_not_found", message));
-        };
-        let purpose = webhook_purpose(tenant, integration);
-        let sealed = row.webhook_secret.clone();
-        let secret = sealed.map(|sealed| self.sealer.open_sealed(&purpose, &sealed)).transpose()?;
-        row.webhook_secret = row.webhook_secret.map(|_| Vec::new());
-        let found = (integration_of(row)?, secret);
-        self.caches.integrations.put(key, generation, found.clone());
-        Ok(found)
-    }
-
-    /// All integrations of a tenant, by id.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn integrations(&self, tenant: &TenantId) -> Result<Vec<Integration>, PlatformError> {
-        let tenant = tenant.clone();
-        let rows = self.db.read(move |db| catalog::integrations(db, &tenant)).await?;
-        rows.into_iter().map(integration_of).collect()
-    }
-
-    /// Removes an integration with its connections, their schedules and records.
-    ///
-    /// # Errors
-    /// `integration_not_found`; when the store fails.
-    pub async fn remove_integration(
-        &self,
-        tenant: &TenantId,
-        integration: &IntegrationId,
-    ) -> Result<(), PlatformError> {
-        self.integration(tenant, integration).await?;
-        loop {
-            let page = self.connections(tenant, Some(integration), None, PAGE_LENGTH_MAX).await?;
-            if page.connections.is_empty() {
-                break;
-            }
-            for connection in page.connections {
-                self.remove_connection(tenant, Some(integration), &connection.id).await?;
-            }
-        }
-        let (of, id) = (tenant.clone(), integration.clone());
-        self.db.write(move |tx| catalog::remove_integration(tx, &of, &id)).await?;
-        self.caches.changed();
-        Ok(())
-    }
-
-    /// Makes a connection, or replaces it. Syncs that start by themselves are scheduled for it.
-    ///
-    /// # Errors
-    /// `integration_not_found`, `invalid_body` when credentials do not fit the integration's auth mode; when the
-    /// store fails.
+    /// `integration_not_found`, `invalid_body` when credentials do not fit the integration's auth mode,
+    /// `connection_invalid` when a function finds it so; when the store fails.
     pub async fn put_connection(
         &self,
         tenant: &TenantId,
         integration: &IntegrationId,
         connection: &ConnectionId,
-        credentials: Credentials,
-        metadata: Value,
+        made: NewConnection,
     ) -> Result<Connection, PlatformError> {
         let settings = self.integration(tenant, integration).await?.settings;
-        let sealed =
-            self.seal_credentials(tenant, integration, connection, &settings.auth, &credentials)?;
-        let metadata = metadata_text(&metadata)?;
+        settings.check_config(&made.config)?;
+        let sealed = self.seal_credentials(
+            tenant,
+            integration,
+            connection,
+            &settings.auth,
+            &made.credentials,
+        )?;
+        let metadata = metadata_text(&made.metadata)?;
         let now = self.now();
         let row = ConnectionRow {
             integration: integration.clone(),
             id: connection.clone(),
             credentials: sealed,
             metadata,
+            config: to_text(&made.config)?,
+            failure: None,
             created_at: now,
             updated_at: now,
         };
         let of = tenant.clone();
         let new = self.db.write(move |tx| catalog::put_connection(tx, &of, &row)).await?;
+        let made = self.connection(tenant, Some(integration), connection).await?;
+        self.connection_made(tenant, &made, new).await?;
         if new {
             self.align_schedules_of(tenant, integration, connection).await?;
         }
-        self.connection(tenant, Some(integration), connection).await
+        Ok(made)
     }
 
     /// Replaces a connection's credentials, or merges metadata into its own (shallow), or both.
@@ -321,8 +221,19 @@ impl Platform {
         connection: &ConnectionId,
     ) -> Result<(), PlatformError> {
         let integration = self.connection(tenant, integration, connection).await?.integration;
-        // The row goes last: a removal that is broken off is repeated by asking again.
-        self.remove_schedules_of(tenant, &integration, connection).await?;
+        self.connection_goes(tenant, &integration, connection).await?;
+        self.forget_connection(tenant, &integration, connection).await
+    }
+
+    /// Removes a connection with all that is its. The row goes last: a removal that is broken off is repeated by asking
+    /// again.
+    pub(crate) async fn forget_connection(
+        &self,
+        tenant: &TenantId,
+        integration: &IntegrationId,
+        connection: &ConnectionId,
+    ) -> Result<(), PlatformError> {
+        self.remove_schedules_of(tenant, integration, connection).await?;
         loop {
             let (of, to, id) = (tenant.clone(), integration.clone(), connection.clone());
             let removed = self
@@ -336,8 +247,8 @@ impl Platform {
                 break;
             }
         }
-        let (of, id) = (tenant.clone(), connection.clone());
-        self.db.write(move |tx| catalog::remove_connection(tx, &of, &integration, &id)).await?;
+        let (of, to, id) = (tenant.clone(), integration.clone(), connection.clone());
+        self.db.write(move |tx| catalog::remove_connection(tx, &of, &to, &id)).await?;
         Ok(())
     }
 
@@ -386,7 +297,7 @@ impl Platform {
             .await
     }
 
-    fn seal_credentials(
+    pub(crate) fn seal_credentials(
         &self,
         tenant: &TenantId,
         integration: &IntegrationId,
@@ -408,7 +319,7 @@ impl Platform {
     }
 }
 
-fn credentials_purpose(
+pub(crate) fn credentials_purpose(
     tenant: &TenantId,
     integration: &IntegrationId,
     connection: &ConnectionId,
@@ -416,27 +327,14 @@ fn credentials_purpose(
     format!("credentials/{tenant}/{integration}/{connection}")
 }
 
-fn webhook_purpose(tenant: &TenantId, integration: &IntegrationId) -> String {
-    format!("webhook/{tenant}/{integration}")
-}
-
-fn integration_of(row: IntegrationRow) -> Result<Integration, PlatformError> {
-    let text: SettingsText = from_text("integrations", &row.settings)?;
-    let settings = IntegrationSettings {
-        provider: text.provider,
-        display_name: text.display_name,
-        base_url: text.base_url,
-        auth: text.auth,
-        webhook: text.webhook,
-    };
-    let has_webhook_secret = row.webhook_secret.is_some();
-    Ok(Integration { id: row.id, settings, has_webhook_secret, created_at: row.created_at })
-}
-
 fn connection_of(row: ConnectionRow) -> Result<Connection, PlatformError> {
-    let ConnectionRow { integration, id, metadata, created_at, updated_at, .. } = row;
+    let ConnectionRow {
+        integration, id, metadata, config, failure, created_at, updated_at, ..
+    } = row;
     let metadata = from_text("connections", &metadata)?;
-    Ok(Connection { id, integration, metadata, created_at, updated_at })
+    let config = from_text("connections", &config)?;
+    let failure = failure.map(|text| from_text("connections", &text)).transpose()?;
+    Ok(Connection { id, integration, metadata, config, failure, created_at, updated_at })
 }
 
 /// Metadata is an object; nothing is an empty one.
@@ -455,28 +353,4 @@ fn metadata_text(metadata: &Value) -> Result<String, PlatformError> {
         return Err(PlatformError::invalid("invalid_body", message));
     }
     Ok(text)
-}
-
-fn check_settings(settings: &IntegrationSettings) -> Result<(), PlatformError> {
-    let invalid = |message: &str| Err(PlatformError::invalid("invalid_body", message));
-    if let Some(base_url) = &settings.base_url {
-        let url =
-            url::Url::parse(base_url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        let Some(url) = url else { return invalid("base_url has to be an http or https URL") };
-        if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
-            return invalid("base_url may have neither user info nor a fragment");
-        }
-    }
-    if let AuthMode::ApiKey { header: None, query: None, .. } = &settings.auth.mode {
-        return invalid("auth mode api_key needs the name of a header or of a query parameter");
-    }
-    if let AuthMode::ApiKey { header: Some(name), .. } = &settings.auth.mode
-        && http::HeaderName::try_from(name.as_str()).is_err()
-    {
-        return invalid("auth.header is no header name");
-    }
-    if settings.webhook.secret.as_ref().is_some_and(String::is_empty) {
-        return invalid("an empty webhook secret signs nothing");
-    }
-    Ok(())
 }

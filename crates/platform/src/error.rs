@@ -42,6 +42,14 @@ pub enum PlatformError {
         /// What, and what to do.
         message: String,
     },
+    /// An external service did not do its part.
+    #[error("{message}")]
+    Upstream {
+        /// Stable.
+        code: &'static str,
+        /// What it said, without secrets.
+        message: String,
+    },
     /// This version of Bulkhead does not do that.
     #[error("{0}")]
     NotSupported(String),
@@ -75,6 +83,7 @@ impl PlatformError {
             Self::NotFound { code, .. }
             | Self::Invalid { code, .. }
             | Self::Conflict { code, .. }
+            | Self::Upstream { code, .. }
             | Self::Denied { code, .. } => code,
             Self::NotSupported(_) => "not_supported",
             Self::Io { .. } | Self::Unsealable | Self::Blobs(_) => "internal",
@@ -89,6 +98,7 @@ impl PlatformError {
         match self {
             Self::Io { .. } | Self::Unsealable | Self::Blobs(_) | Self::Store(_) => Fault::Platform,
             Self::Engine(error) => error.fault(),
+            Self::Upstream { .. } => Fault::Upstream,
             _ => Fault::Caller,
         }
     }

@@ -8,9 +8,11 @@
 //! own API, and as the answer to `connection.get` for versions that declare secrets.
 
 mod attempt;
+mod auth;
 mod blobs;
 mod caches;
 mod calls;
+mod catalogue;
 mod children;
 mod concurrency;
 mod connections;
@@ -19,11 +21,16 @@ mod diff;
 mod egress;
 mod error;
 mod follow;
+mod integrations;
+mod lifecycle;
 mod logs;
 mod model;
+mod notify;
+mod oauth;
 mod platform;
 mod proxy;
 mod records;
+mod rotate;
 mod run;
 mod seal;
 mod syncs;
@@ -32,16 +39,28 @@ mod text;
 mod webhooks;
 mod worker_tokens;
 
+pub use auth::{AuthMode, AuthSettings, Credentials, OAuth2, TokenAuth};
 pub use bulkhead_protocol::{CallError, LogLine};
+pub use catalogue::{
+    ConfigVariable, Pagination, PaginationKind, Provider, RetryHints, VariableKind, provider,
+    providers,
+};
+pub use connections::NewConnection;
 pub use egress::EgressRules;
 pub use error::PlatformError;
 pub use model::{
-    Accepted, ActionCall, AuthMode, AuthSettings, Change, ChangeKind, Connection, ConnectionPage,
-    Credentials, DeployRequest, Deployment, FunctionInfo, FunctionUpload, Integration,
-    IntegrationSettings, KeyInfo, LogEntry, LogPage, NewKey, RecordPage, RecordQuery, SyncStatus,
-    SyncTrigger, Tenant, TenantSettings, WebhookDelivery, WebhookMatch, WebhookSettings,
+    Accepted, ActionCall, Change, ChangeKind, Connection, ConnectionPage, DeployRequest,
+    Deployment, Failure, FunctionInfo, FunctionUpload, Integration, IntegrationSettings, KeyInfo,
+    LogEntry, LogPage, NewKey, RecordPage, RecordQuery, SyncStatus, SyncTrigger, Tenant,
+    TenantSettings, WebhookDelivery,
 };
+pub use notify::{Notification, NotificationTarget};
+pub use oauth::{ConnectPage, ConnectSession, ConnectStart, Connected, NewConnectSession};
 pub use platform::{Platform, PlatformConfig, Prepared};
 pub use proxy::{ProxyRequest, RetryHeader};
+pub use rotate::Rotated;
 pub use seal::SecretKey;
+pub use webhooks::{
+    Algorithm, Challenge, Incoming, Received, Scheme, WebhookMatch, WebhookSettings,
+};
 pub use worker_tokens::worker_token_id;

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bulkhead_egress::{HostPattern, Rule};
+use bulkhead_egress::Rule;
 use bulkhead_types::{
     ConcurrencyKey, ConnectionId, DeploymentId, ExecutionId, FunctionKind, FunctionName,
     FunctionSpec, IntegrationId, TenantId, Timestamp, Version, VersionId, WallKind,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::auth::AuthSettings;
+use crate::webhooks::WebhookSettings;
 
 /// What an operator sets for a tenant.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -124,132 +127,6 @@ pub struct FunctionInfo {
     pub live_since: Timestamp,
 }
 
-/// How an integration's API wants to be told who asks. Credentials are the connection's; this says where they go.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(tag = "mode", rename_all = "snake_case")]
-pub enum AuthMode {
-    /// Nothing is added.
-    #[default]
-    None,
-    /// `Authorization: Bearer TOKEN`; the connection has `token`.
-    Bearer,
-    /// `Authorization: Basic …`; the connection has `username` and `password`.
-    Basic,
-    /// A key in a header or a query parameter; the connection has `api_key`.
-    ApiKey {
-        /// Header that gets it, such as `X-Api-Key`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        header: Option<String>,
-        /// Query parameter that gets it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        query: Option<String>,
-        /// Goes before the key, such as `Token `.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        prefix: String,
-    },
-    /// Headers of the connection's own: it has `headers`, name → value.
-    Headers,
-}
-
-/// How credentials are added to requests, and where they may go.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct AuthSettings {
-    /// How.
-    #[serde(flatten)]
-    pub mode: AuthMode,
-    /// Hosts that get credentials besides that of `base_url`, such as `*.googleapis.com`; over TLS only.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub hosts: Vec<HostPattern>,
-}
-
-/// One end user's credentials, shaped by the integration's [`AuthMode`]. Not printable by mistake.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Credentials {
-    /// For [`AuthMode::Bearer`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<String>,
-    /// For [`AuthMode::Basic`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    /// For [`AuthMode::Basic`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub password: Option<String>,
-    /// For [`AuthMode::ApiKey`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub api_key: Option<String>,
-    /// For [`AuthMode::Headers`].
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, String>,
-}
-
-impl Credentials {
-    /// The field that `auth` needs and these credentials lack.
-    #[must_use]
-    pub fn missing(&self, auth: &AuthMode) -> Option<&'static str> {
-        match auth {
-            AuthMode::Bearer if self.token.is_none() => Some("token"),
-            AuthMode::Basic if self.username.is_none() => Some("username"),
-            AuthMode::Basic if self.password.is_none() => Some("password"),
-            AuthMode::ApiKey { .. } if self.api_key.is_none() => Some("api_key"),
-            AuthMode::Headers if self.headers.is_empty() => Some("headers"),
-            _ => None,
-        }
-    }
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Credentials(…)")
-    }
-}
-
-/// How the connection of a webhook delivery is found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WebhookMatch {
-    /// The header that names it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub header: Option<String>,
-    /// Or the dotted path in the JSON body, such as `installation.id`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body: Option<String>,
-    /// The metadata field that holds the same value; without one it is the connection's id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<String>,
-}
-
-/// How an integration's webhooks are received.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct WebhookSettings {
-    /// Secret of the HMAC-SHA256 signature. Write-only: never given back.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
-    /// Header with the signature in hex, with or without `sha256=`. Default: `X-Hub-Signature-256`, then
-    /// `X-Signature`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub signature_header: Option<String>,
-    /// Header with the delivery's id, for dropping duplicates. Default: the first of `X-GitHub-Delivery`,
-    /// `X-Delivery-Id`, `Webhook-Id`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub delivery_header: Option<String>,
-    /// How the connection is found; without it handlers run without one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connection: Option<WebhookMatch>,
-}
-
-impl std::fmt::Debug for WebhookSettings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WebhookSettings")
-            .field("secret", &self.secret.as_ref().map(|_| "…"))
-            .field("signature_header", &self.signature_header)
-            .field("delivery_header", &self.delivery_header)
-            .field("connection", &self.connection)
-            .finish()
-    }
-}
-
 /// What a tenant sets for an integration.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IntegrationSettings {
@@ -270,10 +147,14 @@ pub struct IntegrationSettings {
 pub struct Integration {
     /// Its name.
     pub id: IntegrationId,
-    /// What the tenant set; `webhook.secret` is never filled in.
+    /// What the tenant set; `webhook.secret` and `auth.client_secret` are never filled in.
     pub settings: IntegrationSettings,
     /// Whether there is a webhook secret.
     pub has_webhook_secret: bool,
+    /// Whether there is a secret of an OAuth2 client.
+    pub has_client_secret: bool,
+    /// For webhooks of the scheme `meta`: what the provider is to be given for `hub.verify_token`.
+    pub verify_token: Option<String>,
     /// Since when.
     pub created_at: Timestamp,
 }
@@ -287,10 +168,29 @@ pub struct Connection {
     pub integration: IntegrationId,
     /// An object of the tenant's choosing.
     pub metadata: Value,
+    /// Values of the variables in the integration's URLs.
+    pub config: BTreeMap<String, String>,
+    /// Why its credentials could not be renewed, until they are.
+    pub failure: Option<Failure>,
     /// Since when.
     pub created_at: Timestamp,
     /// When credentials or metadata last changed.
     pub updated_at: Timestamp,
+}
+
+/// Why a connection's credentials could not be renewed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Such as `invalid_grant` (RFC 6749, section 5.2), `unreachable`.
+    pub code: String,
+    /// For people; has no secrets in it.
+    pub message: String,
+    /// When, in milliseconds since 1970.
+    pub at: i64,
+    /// Whether only connecting anew helps.
+    pub lasting: bool,
+    /// How often in a row.
+    pub times: u32,
 }
 
 /// Connections by integration and id.

@@ -14,6 +14,7 @@ use crate::caches::Caches;
 use crate::children::Children;
 use crate::error::PlatformError;
 use crate::follow::Followers;
+use crate::proxy::Paces;
 use crate::seal::{Sealer, SecretKey};
 
 /// What the binary decides.
@@ -27,8 +28,9 @@ pub struct PlatformConfig {
     pub listeners: Vec<std::net::SocketAddr>,
     /// This machine's addresses ([`bulkhead_egress::local_addresses`]).
     pub addresses: Vec<std::net::IpAddr>,
-    /// What secrets are sealed with; `None` is a key file in the data directory, made at the first start.
-    pub secret_key: Option<SecretKey>,
+    /// What secrets are sealed with: the first seals, the others open what they sealed before. None is a key file in
+    /// the data directory, made at the first start.
+    pub secret_keys: Vec<SecretKey>,
     /// Where bundles and source maps are besides this machine's disk, when other machines share them.
     pub blobs: Option<bulkhead_blobs::Store>,
     /// Which walls the operator wants.
@@ -63,6 +65,7 @@ pub struct Platform {
     pub(crate) caches: Caches,
     pub(crate) children: Children,
     pub(crate) followers: Followers,
+    pub(crate) paces: Paces,
 }
 
 impl Platform {
@@ -79,9 +82,9 @@ impl Platform {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Arc<Self>, PlatformError> {
-        let sealer = match &config.secret_key {
-            Some(key) => Sealer::new(key)?,
-            None => Sealer::open(&config.data.join("secret.key"), entropy.as_ref())?,
+        let sealer = match &config.secret_keys[..] {
+            keys @ [_, ..] => Sealer::new(keys)?,
+            [] => Sealer::open(&config.data.join("secret.key"), entropy.as_ref())?,
         };
         let blobs = Blobs::open(&config.data, config.blobs.clone(), Arc::clone(&entropy))?;
         let platform = Self {
@@ -96,6 +99,7 @@ impl Platform {
             caches: Caches::default(),
             children: Children::default(),
             followers: Followers::default(),
+            paces: Paces::default(),
         };
         for tenant in platform.tenants().await? {
             platform.align_limits(&tenant.id).await?;

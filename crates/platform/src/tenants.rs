@@ -214,7 +214,7 @@ pub(crate) fn check_label(label: &str) -> Result<(), PlatformError> {
     Err(PlatformError::invalid("invalid_body", "a key's label has at most 200 characters"))
 }
 
-fn variable_purpose(tenant: &TenantId, name: &str) -> String {
+pub(crate) fn variable_purpose(tenant: &TenantId, name: &str) -> String {
     format!("variable/{tenant}/{name}")
 }
 

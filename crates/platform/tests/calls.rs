@@ -192,7 +192,7 @@ async fn a_context_says_who_runs_and_since_when() {
 #[tokio::test]
 async fn credentials_enter_only_where_that_was_declared() {
     let world = world().await;
-    let auth = AuthSettings { mode: AuthMode::Bearer, hosts: vec![] };
+    let auth = AuthSettings { mode: AuthMode::Bearer, ..AuthSettings::default() };
     let settings = IntegrationSettings { auth, ..IntegrationSettings::default() };
     world
         .connect(settings, Credentials { token: Some("t".into()), ..Credentials::default() })

@@ -6,7 +6,7 @@ mod common;
 use bulkhead_engine::Resolve;
 use bulkhead_platform::{
     AuthMode, AuthSettings, ChangeKind, Credentials, DeployRequest, IntegrationSettings,
-    PlatformError,
+    NewConnection, PlatformError,
 };
 use bulkhead_types::{FunctionKey, FunctionKind, FunctionName, TenantId};
 use common::{action, connection, demo, sync, tenant, upload, world};
@@ -135,7 +135,7 @@ async fn what_can_not_run_is_not_deployed() {
 async fn credentials_fit_the_auth_mode_and_are_kept_sealed() {
     let world = world().await;
     let platform = &world.platform;
-    let auth = AuthSettings { mode: AuthMode::Bearer, hosts: vec![] };
+    let auth = AuthSettings { mode: AuthMode::Bearer, ..AuthSettings::default() };
     let settings = IntegrationSettings {
         auth,
         base_url: Some("https://api.test".into()),
@@ -143,7 +143,8 @@ async fn credentials_fit_the_auth_mode_and_are_kept_sealed() {
     };
     let none = Credentials::default();
     let put = async |credentials| {
-        platform.put_connection(&tenant(), &demo(), &connection(), credentials, json!(null)).await
+        let made = NewConnection { credentials, ..NewConnection::default() };
+        platform.put_connection(&tenant(), &demo(), &connection(), made).await
     };
     assert_eq!(code(put(none.clone()).await), "integration_not_found");
     platform.put_integration(&tenant(), &demo(), settings.clone()).await.unwrap();

@@ -92,7 +92,7 @@ async fn calling() -> (World, Lease) {
     let api = serve(Some(other)).await;
     let open = [api, other].map(|address| Rule::allow_loopback("test", address.port()));
     let world = world_with(open.to_vec()).await;
-    let auth = AuthSettings { mode: AuthMode::Bearer, hosts: vec![] };
+    let auth = AuthSettings { mode: AuthMode::Bearer, ..AuthSettings::default() };
     let settings =
         IntegrationSettings { base_url: Some(format!("http://{api}")), auth, ..Default::default() };
     world.connect(settings, Credentials { token: Some(TOKEN.into()), ..Default::default() }).await;

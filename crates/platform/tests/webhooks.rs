@@ -3,7 +3,9 @@
 
 mod common;
 
-use bulkhead_platform::{Credentials, IntegrationSettings, WebhookMatch, WebhookSettings};
+use bulkhead_platform::{
+    Credentials, Incoming, IntegrationSettings, Received, Scheme, WebhookMatch, WebhookSettings,
+};
 use common::{World, connection, demo, tenant, world};
 use serde_json::{Value, json};
 
@@ -28,10 +30,12 @@ async fn deliver(
     pairs: &[(&str, &str)],
     body: &str,
 ) -> Result<bulkhead_platform::WebhookDelivery, bulkhead_platform::PlatformError> {
-    world
-        .platform
-        .ingest_webhook(&tenant(), &demo(), headers(pairs), body.as_bytes().to_vec())
-        .await
+    let incoming =
+        Incoming { headers: headers(pairs), body: body.as_bytes().to_vec(), ..Incoming::default() };
+    match world.platform.ingest_webhook(&tenant(), &demo(), incoming).await? {
+        Received::Delivery(delivery) => Ok(delivery),
+        Received::Challenge(asked) => panic!("a challenge: {asked:?}"),
+    }
 }
 
 #[tokio::test]
@@ -82,6 +86,7 @@ async fn a_rule_finds_the_connection() {
             header: header.map(str::to_owned),
             body: body.map(str::to_owned),
             metadata: metadata.map(str::to_owned),
+            path: false,
         }),
         ..WebhookSettings::default()
     };
@@ -110,7 +115,7 @@ async fn a_rule_finds_the_connection() {
 
 #[tokio::test]
 async fn a_sync_that_subscribes_gets_the_body_if_its_connection_is_known() {
-    let by_header = WebhookMatch { header: Some("X-Account".into()), body: None, metadata: None };
+    let by_header = WebhookMatch { header: Some("X-Account".into()), ..WebhookMatch::default() };
     let world =
         with(WebhookSettings { connection: Some(by_header), ..WebhookSettings::default() }).await;
     let subscribing = |name: &str, to: &str| {
@@ -133,4 +138,100 @@ async fn a_sync_that_subscribes_gets_the_body_if_its_connection_is_known() {
     seen.sort();
     assert_eq!(seen, [r#"all {"n":1}"#, r#"all {"type":"pull"}"#, r#"pushes {"n":1}"#]);
     assert!(leases.iter().all(|lease| lease.trigger == bulkhead_types::Trigger::Webhook));
+}
+
+async fn receive(world: &World, incoming: Incoming) -> Result<Received, String> {
+    let received = world.platform.ingest_webhook(&tenant(), &demo(), incoming).await;
+    received.map_err(|error| error.code().to_owned())
+}
+
+#[tokio::test]
+async fn the_path_may_name_the_connection_and_the_body_the_delivery() {
+    let by_path = WebhookMatch { path: true, ..WebhookMatch::default() };
+    let world = with(WebhookSettings {
+        connection: Some(by_path),
+        delivery_body: Some("event.id".into()),
+        ..WebhookSettings::default()
+    })
+    .await;
+    let incoming = Incoming {
+        segment: Some("c1".into()),
+        body: br#"{"event": {"id": 7}}"#.to_vec(),
+        ..Incoming::default()
+    };
+    for duplicate in [false, true] {
+        let Received::Delivery(delivery) = receive(&world, incoming.clone()).await.unwrap() else {
+            panic!("no delivery");
+        };
+        assert_eq!((delivery.connection, delivery.duplicate), (Some(connection()), duplicate));
+    }
+}
+
+#[tokio::test]
+async fn a_shared_secret_in_a_header_does_not_reach_handlers() {
+    let world = with(WebhookSettings {
+        scheme: Some(Scheme::Token),
+        secret: Some("hunter22".into()),
+        signature_header: Some("X-Gitlab-Token".into()),
+        ..WebhookSettings::default()
+    })
+    .await;
+    assert!(deliver(&world, &[("X-Gitlab-Token", "hunter2")], "{}").await.is_err());
+    deliver(&world, &[("X-Gitlab-Token", "hunter22"), ("X-A", "1")], "{}").await.unwrap();
+    assert_eq!(world.lease().await.input["headers"], json!({"x-a": "1"}));
+}
+
+#[tokio::test]
+async fn providers_that_ask_first_get_their_answer() {
+    let of = async |scheme| {
+        with(WebhookSettings {
+            scheme: Some(scheme),
+            secret: Some("a secret".into()),
+            ..WebhookSettings::default()
+        })
+        .await
+    };
+    let answer = |received: Result<Received, String>| match received {
+        Ok(Received::Challenge(challenge)) => challenge.body,
+        other => format!("{other:?}"),
+    };
+
+    let world = of(Scheme::Microsoft).await;
+    let asks = Incoming {
+        url: "https://bulkhead.test/v1/webhooks/acme/demo?validationToken=Validation%3A+x".into(),
+        ..Incoming::default()
+    };
+    assert_eq!(answer(receive(&world, asks.clone()).await), "Validation: x");
+    let world = of(Scheme::Github).await;
+    assert_eq!(receive(&world, asks).await.unwrap_err(), "webhook_signature_wrong");
+
+    let world = of(Scheme::Meta).await;
+    let shown = world.platform.integration(&tenant(), &demo()).await.unwrap();
+    let token = shown.verify_token.unwrap();
+    assert!(!token.contains("a secret"));
+    let ask = async |token: &str| {
+        let url = format!(
+            "https://b/v1/webhooks/acme/demo?hub.mode=subscribe&hub.verify_token={token}&hub.challenge=1158"
+        );
+        let asks = Incoming { url, ..Incoming::default() };
+        world.platform.answer_challenge(&tenant(), &demo(), &asks).await.map(|answer| answer.body)
+    };
+    assert_eq!(ask(&token).await.unwrap(), "1158");
+    assert_eq!(ask("other").await.unwrap_err().code(), "webhook_signature_wrong");
+
+    // Slack's own example of the question; it is signed like everything else that Slack sends.
+    let world = of(Scheme::Slack).await;
+    let body = br#"{"token": "Jhj5dZrVaK7ZwHHjRyZWjbDl", "challenge": "3eZbrw1aB", "type": "url_verification"}"#;
+    let unsigned = Incoming { body: body.to_vec(), ..Incoming::default() };
+    assert_eq!(receive(&world, unsigned).await.unwrap_err(), "webhook_signature_wrong");
+    let stamp = (common::BEGINNING.as_millis() / 1_000).to_string();
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"a secret");
+    let signed = [b"v0:", stamp.as_bytes(), b":", body.as_slice()].concat();
+    let signature = format!("v0={}", hex::encode(ring::hmac::sign(&key, &signed)));
+    let headers = headers(&[
+        ("X-Slack-Request-Timestamp", stamp.as_str()),
+        ("X-Slack-Signature", signature.as_str()),
+    ]);
+    let asks = Incoming { headers, body: body.to_vec(), ..Incoming::default() };
+    assert_eq!(answer(receive(&world, asks).await), "3eZbrw1aB");
 }

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use bulkhead_api as api;
-use bulkhead_platform::Credentials;
+use bulkhead_platform::{Credentials, NewConnection};
 use bulkhead_types::{ConnectionId, IntegrationId};
 use http::StatusCode;
 use serde::Deserialize;
@@ -49,8 +49,8 @@ pub(crate) async fn put(
     let metadata =
         if put.metadata.is_null() { Value::Object(serde_json::Map::new()) } else { put.metadata };
     let platform = &app.inner.platform;
-    let connection =
-        platform.put_connection(&tenant, &integration, &id, credentials, metadata).await?;
+    let made = NewConnection { credentials, metadata, config: put.connection_config };
+    let connection = platform.put_connection(&tenant, &integration, &id, made).await?;
     Ok(axum::Json(wire::connection(connection)))
 }
 

@@ -10,6 +10,7 @@
 
 mod actions;
 mod app;
+mod connect;
 mod connections;
 mod deployments;
 mod error;
@@ -20,6 +21,7 @@ mod integrations;
 mod limits;
 mod listen;
 mod logs;
+mod notifications;
 mod ops;
 mod proxy;
 mod records;

@@ -12,8 +12,8 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::gate::{Gate, pass};
 use crate::{
-    actions, connections, deployments, executions, integrations, limits, logs, ops, proxy, records,
-    syncs, tenants, webhooks, worker, workers,
+    actions, connect, connections, deployments, executions, integrations, limits, logs,
+    notifications, ops, proxy, records, syncs, tenants, webhooks, worker, workers,
 };
 
 /// Serves every route of the table.
@@ -82,6 +82,12 @@ fn handler(route: &Route) -> MethodRouter<App> {
         Op::ShowIntegration => at(route, integrations::show),
         Op::PutIntegration => at(route, integrations::put),
         Op::DeleteIntegration => at(route, integrations::delete),
+        Op::ListProviders => at(route, integrations::list_providers),
+        Op::ShowProvider => at(route, integrations::show_provider),
+        Op::CreateConnectSession => at(route, connect::create),
+        Op::ConnectPage => at(route, connect::page),
+        Op::ConnectGo => at(route, connect::go),
+        Op::ConnectCallback => at(route, connect::callback),
         Op::ListConnections => at(route, connections::list),
         Op::PutConnection => at(route, connections::put),
         Op::ShowConnection => at(route, connections::show),
@@ -92,6 +98,14 @@ fn handler(route: &Route) -> MethodRouter<App> {
         Op::MergeMetadata => at(route, connections::merge_metadata),
         Op::Proxy => at(route, proxy::forward),
         Op::Webhook => at(route, webhooks::ingest),
+        Op::WebhookAt => at(route, webhooks::ingest),
+        Op::WebhookChallenge => at(route, webhooks::challenge),
+        Op::ShowNotificationTarget => at(route, notifications::target),
+        Op::PutNotificationTarget => at(route, notifications::put_target),
+        Op::DeleteNotificationTarget => at(route, notifications::delete_target),
+        Op::ListNotifications => at(route, notifications::list),
+        Op::RetryNotification => at(route, notifications::retry),
+        Op::RotateSecrets => at(route, notifications::rotate),
         Op::ListTenants => at(route, tenants::list),
         Op::PutTenant => at(route, tenants::put),
         Op::PauseTenant => at(route, tenants::pause),

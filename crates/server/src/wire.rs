@@ -134,13 +134,21 @@ pub(crate) fn integration(integration: platform::Integration) -> api::Integratio
     if let Some(fields) = webhook.as_object_mut() {
         fields.remove("secret");
         fields.insert("has_secret".to_owned(), integration.has_webhook_secret.into());
+        fields.extend(
+            integration.verify_token.map(|token| ("verify_token".to_owned(), token.into())),
+        );
+    }
+    let mut auth = serde_json::to_value(&settings.auth).unwrap_or(Value::Null);
+    if let Some(fields) = auth.as_object_mut().filter(|_| settings.auth.mode.oauth2().is_some()) {
+        fields.remove("client_secret");
+        fields.insert("has_client_secret".to_owned(), integration.has_client_secret.into());
     }
     api::Integration {
         unique_key: integration.id.to_string(),
         provider: settings.provider,
         display_name: settings.display_name,
         base_url: settings.base_url,
-        auth: serde_json::to_value(&settings.auth).unwrap_or(Value::Null),
+        auth,
         webhook,
         created_at: time(integration.created_at),
     }
@@ -151,6 +159,8 @@ pub(crate) fn connection(connection: platform::Connection) -> api::Connection {
         connection_id: connection.id.to_string(),
         integration: connection.integration.to_string(),
         metadata: connection.metadata,
+        connection_config: connection.config.into_iter().collect(),
+        failure: connection.failure.and_then(|failure| serde_json::to_value(failure).ok()),
         created_at: time(connection.created_at),
         updated_at: time(connection.updated_at),
     }

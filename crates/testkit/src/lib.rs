@@ -2,11 +2,13 @@
 //!
 //! Invariant: only tests depend on this; nothing here decides anything.
 
+pub mod oauth;
 pub mod postgres;
 pub mod s3;
 
 use std::path::{Path, PathBuf};
 
+pub use oauth::oauth;
 pub use postgres::postgres;
 pub use s3::s3;
 

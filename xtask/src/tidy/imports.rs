@@ -90,7 +90,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("subtle", &["platform", "server"]),
     ("syn", &["xtask"]),
     ("tokio-postgres", &["store"]),
-    ("toml", &["bulkhead", "config"]),
+    ("toml", &["bulkhead", "config", "platform"]),
     ("tower-http", &["server"]),
     ("tracing-subscriber", &["telemetry"]),
     ("utoipa", &["api", "server"]),

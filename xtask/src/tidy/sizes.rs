@@ -13,7 +13,11 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 600;
 
 /// Longer functions: path, name, why.
-const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
+const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[(
+    "crates/server/src/router.rs",
+    "handler",
+    "a table: one line per route, and none may be left out",
+)];
 
 /// Longer files: path, why.
 const LONG_FILES: &[(&str, &str)] = &[];

@@ -69,7 +69,7 @@ impl Harness {
             listeners: Vec::new(),
             addresses: Vec::new(),
             blobs: None,
-            secret_key: None,
+            secret_keys: Vec::new(),
             public_url: url.clone(),
             walls: bulkhead_types::WallRule::default(),
         };

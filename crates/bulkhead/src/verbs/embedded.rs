@@ -161,6 +161,7 @@ impl Embedded {
             integration: integration.to_owned(),
             credentials: json!({"token": "a-token-that-no-sandbox-sees"}),
             metadata: Value::Null,
+            connection_config: std::collections::BTreeMap::new(),
         };
         self.client.send(Request::new(Op::PutConnection, &[]).json(&put)).await?;
         Ok(())

@@ -1,7 +1,7 @@
 //! `bulkhead keys`
 
-use bulkhead_api::{KeyCreated, KeyList, Op, PutKey};
-use bulkhead_client::Request;
+use bulkhead_api::{KeyCreated, KeyList, Op, PutKey, Rotate, Rotated};
+use bulkhead_client::{Client, Request};
 
 use crate::cli::Keys;
 use crate::context::{Context, block_on};
@@ -33,6 +33,7 @@ pub(crate) fn run(typed: Keys, context: &Context) -> anyhow::Result<u8> {
                 output::line(&key.secret)?;
             }
         }
+        Keys::Rotate => block_on(rotate(&client, context.json))?,
         Keys::Revoke { tenant, key } => {
             let request = Request::new(Op::DeleteKey, &[&tenant, &key]);
             block_on(async { Ok(client.send(request).await?) })?;
@@ -40,4 +41,42 @@ pub(crate) fn run(typed: Keys, context: &Context) -> anyhow::Result<u8> {
         }
     }
     Ok(exit::DONE)
+}
+
+/// Batches, pass after pass, until one found nothing to do: what was sealed while the key changed is found, too.
+async fn rotate(client: &Client, json: bool) -> anyhow::Result<()> {
+    let (mut begin, mut all) = (true, 0);
+    let last = loop {
+        let (mut resealed, mut cursor) = (0, None);
+        let last = loop {
+            let request = Request::new(Op::RotateSecrets, &[]).json(&Rotate { begin, cursor });
+            let batch: Rotated = client.call(request).await?;
+            if begin && batch.begun {
+                output::say("a new key seals from here on");
+            }
+            begin = false;
+            resealed += batch.resealed;
+            cursor = batch.cursor.clone();
+            if cursor.is_none() {
+                break batch;
+            }
+        };
+        all += resealed;
+        if resealed == 0 {
+            break last;
+        }
+        output::say(&format!("{all} secrets sealed anew"));
+    };
+    if json {
+        return output::json(&Rotated { resealed: all, ..last });
+    }
+    match last.old_key_file {
+        Some(old) => output::say(&format!(
+            "nothing is sealed with the old key any more: once no backup needs it, remove {old} on the server"
+        )),
+        None => output::say(
+            "nothing is sealed with another key than `secret_key`: `secret_key_old` can be taken out of the settings",
+        ),
+    }
+    Ok(())
 }

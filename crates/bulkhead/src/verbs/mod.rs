@@ -29,6 +29,7 @@ mod integrations;
 mod keys;
 mod limits;
 mod logs;
+mod providers;
 mod records;
 mod run;
 mod serve;
@@ -69,6 +70,7 @@ pub(crate) fn run(verb: Verb, context: Context) -> anyhow::Result<u8> {
         Verb::Resume(what) => limits::pause(&what, false, &context),
         Verb::Logs(typed) => logs::run(&typed, &context),
         Verb::Records(typed) => records::run(&typed, &context),
+        Verb::Providers(typed) => providers::run(&typed, &context),
         Verb::Integrations(typed) => integrations::run(typed, &context),
         Verb::Connections(typed) => connections::run(typed, &context),
         Verb::Tenants(typed) => tenants::run(typed, &context),

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, Failure};
-use crate::model::{AuthMode, Credentials};
+use crate::auth::{AuthMode, Credentials};
 use crate::platform::Platform;
 use crate::records::TimestampText;
 
@@ -37,7 +37,7 @@ impl Platform {
         let (integration, connection) =
             Self::target(lease, params.provider_config_key, params.connection_id);
         let id = connection.ok_or_else(no_connection)?;
-        let open = self.open_connection(tenant, &integration, &id).await?;
+        let open = self.fresh_connection(tenant, &integration, &id).await?;
         let settings = self.integration(tenant, &integration).await?.settings;
         let (connection, credentials) = (open.connection, open.credentials);
         Ok(json!({
@@ -45,7 +45,7 @@ impl Platform {
             "provider_config_key": connection.integration,
             "provider": settings.provider,
             "credentials": shaped(&settings.auth.mode, credentials),
-            "connection_config": {},
+            "connection_config": connection.config,
             "metadata": connection.metadata,
             "created_at": connection.created_at.to_text(),
             "updated_at": connection.updated_at.to_text(),
@@ -60,6 +60,7 @@ impl Platform {
             "provider": integration.settings.provider,
             "display_name": integration.settings.display_name,
             "base_url": integration.settings.base_url,
+            "pagination": integration.settings.known_provider().and_then(|known| known.pagination.as_ref()),
         }))
     }
 
@@ -96,12 +97,27 @@ fn no_connection() -> Failure {
 
 /// Credentials as functions expect them, by auth mode.
 fn shaped(mode: &AuthMode, credentials: Credentials) -> Value {
-    let Credentials { token, username, password, api_key, headers } = credentials;
+    let expires_at = credentials.ends().map(|at| at.to_text());
+    let Credentials { token, username, password, api_key, headers, refresh_token, scope, .. } =
+        credentials;
     match mode {
         AuthMode::None => json!({ "type": "NONE" }),
         AuthMode::Bearer => json!({ "type": "BEARER", "token": token, "access_token": token }),
         AuthMode::Basic => json!({ "type": "BASIC", "username": username, "password": password }),
         AuthMode::ApiKey { .. } => json!({ "type": "API_KEY", "apiKey": api_key }),
         AuthMode::Headers => json!({ "type": "CUSTOM", "headers": headers }),
+        AuthMode::Oauth2(_) => json!({
+            "type": "OAUTH2",
+            "access_token": token,
+            "refresh_token": refresh_token,
+            "expires_at": expires_at,
+            "raw": { "scope": scope },
+        }),
+        AuthMode::Oauth2ClientCredentials(_) => json!({
+            "type": "OAUTH2_CC",
+            "token": token,
+            "access_token": token,
+            "expires_at": expires_at,
+        }),
     }
 }

@@ -6,7 +6,8 @@ use bulkhead_egress::{Host, HostPattern};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use url::{Origin, Url};
 
-use crate::model::{AuthMode, Credentials, IntegrationSettings};
+use crate::auth::{AuthMode, Credentials};
+use crate::model::IntegrationSettings;
 
 /// Shorter secrets are not looked for in responses: they would be found everywhere.
 const SECRET_BYTES_MIN: usize = 8;
@@ -20,14 +21,16 @@ pub(super) struct Attach {
 }
 
 impl Attach {
+    /// `base_url` is the integration's for this connection: its origin gets the credentials.
     pub(super) fn new(
         settings: Option<&IntegrationSettings>,
+        base_url: Option<&str>,
         credentials: Option<&Credentials>,
     ) -> Self {
         let mut attach = Self { origin: None, hosts: vec![], headers: vec![], query: None };
-        let (Some(settings), Some(credentials)) = (settings, credentials) else { return attach };
-        let base = settings.base_url.as_deref().and_then(|base| Url::parse(base).ok());
+        let base = base_url.and_then(|base| Url::parse(base).ok());
         attach.origin = base.map(|base| base.origin());
+        let (Some(settings), Some(credentials)) = (settings, credentials) else { return attach };
         attach.hosts.clone_from(&settings.auth.hosts);
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
         let authorization = header::AUTHORIZATION.as_str().to_owned();
@@ -47,6 +50,13 @@ impl Attach {
                 attach.headers.extend(header.clone().map(|name| (name, value)));
             }
             AuthMode::Headers => attach.headers.extend(credentials.headers.clone()),
+            AuthMode::Oauth2(oauth) | AuthMode::Oauth2ClientCredentials(oauth) => {
+                let token = text(&credentials.token);
+                attach.headers.push(match &oauth.token_header {
+                    Some(name) => (name.clone(), token),
+                    None => (authorization, format!("Bearer {token}")),
+                });
+            }
         }
         attach
     }
@@ -75,6 +85,11 @@ impl Attach {
     /// Whether anything would be added at all.
     pub(super) fn is_empty(&self) -> bool {
         self.headers.is_empty() && self.query.is_none()
+    }
+
+    /// Whether it is the integration's own origin.
+    pub(super) fn is_home(&self, url: &Url) -> bool {
+        self.origin.as_ref() == Some(&url.origin())
     }
 
     /// The integration's own origin; or a host that it names, over TLS only.

@@ -6,18 +6,20 @@
 //! connect to, but what goes elsewhere goes without credentials.
 //!
 //! Layout: `request` builds a request from what the function gave (pure), `credentials` says what is added and where
-//! (pure), `retry` decides whether and when to try again (pure), `answer` puts the response into the shape that
+//! (pure), `retry` decides whether and when to try again (pure), `pace` keeps a connection's requests to what its API
+//! lets through, `answer` puts the response into the shape that
 //! functions get and takes reflected secrets out of it (pure); this file carries out.
 
 mod answer;
 mod credentials;
+mod pace;
 mod request;
 mod retry;
 
 use std::time::Duration;
 
 use bulkhead_egress::{HttpClient, SendError};
-use bulkhead_types::{IntegrationId, Lease, TenantId, Timestamp};
+use bulkhead_types::{ConnectionId, IntegrationId, Lease, TenantId, Timestamp};
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -25,10 +27,13 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::calls::{Failure, deadline, soft_deadline};
+use crate::catalogue::RetryHints;
 use crate::error::PlatformError;
+use crate::model::IntegrationSettings;
 use crate::platform::Platform;
 
 use credentials::Attach;
+pub(crate) use pace::{ConnectionKey, Paces};
 use request::Outgoing;
 pub use request::{ProxyRequest, RetryHeader};
 use retry::{Outcome, Told};
@@ -51,6 +56,12 @@ struct Job {
     until: Timestamp,
     /// A wait that would end after it is handed to the function instead.
     wait_until: Timestamp,
+    /// What the provider's headers are called.
+    hints: Option<&'static RetryHints>,
+    /// On whose behalf.
+    of: Option<ConnectionKey>,
+    /// The token that goes along, if it can be renewed. Taken when it was.
+    token: Option<String>,
 }
 
 impl Platform {
@@ -74,7 +85,7 @@ impl Platform {
         &self,
         tenant: &TenantId,
         integration: &IntegrationId,
-        connection: Option<bulkhead_types::ConnectionId>,
+        connection: Option<ConnectionId>,
         request: ProxyRequest,
         patience: Duration,
     ) -> Result<Value, bulkhead_protocol::CallError> {
@@ -88,33 +99,105 @@ impl Platform {
         &self,
         tenant: &TenantId,
         integration: &IntegrationId,
-        connection: Option<bulkhead_types::ConnectionId>,
+        connection: Option<ConnectionId>,
         request: ProxyRequest,
         (until, wait_until): (Timestamp, Timestamp),
     ) -> Result<Value, Failure> {
+        let job = self
+            .job(tenant, integration, connection.as_ref(), &request, (until, wait_until))
+            .await?;
+        self.carry_out(job, &request).await
+    }
+
+    /// Everything that a request needs, with credentials that count now.
+    async fn job(
+        &self,
+        tenant: &TenantId,
+        integration: &IntegrationId,
+        connection: Option<&ConnectionId>,
+        request: &ProxyRequest,
+        (until, wait_until): (Timestamp, Timestamp),
+    ) -> Result<Job, Failure> {
         let settings = match self.integration(tenant, integration).await {
             Ok(integration) => Some(integration.settings),
             // Without an integration there are no credentials either: only absolute URLs can be asked for.
             Err(PlatformError::NotFound { .. }) if connection.is_none() => None,
             Err(error) => return Err(error.into()),
         };
-        let credentials = match &connection {
-            Some(id) => Some(self.open_connection(tenant, integration, id).await?.credentials),
+        let opened = match connection {
+            Some(id) => Some(self.fresh_connection(tenant, integration, id).await?),
             None => None,
         };
-        let base_url = settings.as_ref().and_then(|settings| settings.base_url.clone());
-        let outgoing = Outgoing::build(&request, base_url.as_deref())?;
-        let attach = Attach::new(settings.as_ref(), credentials.as_ref());
+        let config = opened.as_ref().map(|open| open.connection.config.clone()).unwrap_or_default();
+        let template =
+            settings.as_ref().and_then(|settings| Some((settings, settings.base_url.as_ref()?)));
+        // An absolute URL needs no base: one that lacks a variable is an error only if it is used.
+        let base_url = template.map(|(settings, template)| settings.url(template, &config));
+        let known = settings.as_ref().and_then(IntegrationSettings::known_provider);
+        let mut outgoing = match base_url.as_ref() {
+            Some(Err(_)) | None => Outgoing::build(request, None),
+            Some(Ok(base_url)) => Outgoing::build(request, Some(base_url)),
+        };
+        if let (Err(_), Some(Err(_))) = (&outgoing, &base_url)
+            && let Some(Err(error)) = base_url
+        {
+            return Err(error.into());
+        }
+        let base_url = base_url.and_then(Result::ok);
+        let credentials = opened.as_ref().map(|open| &open.credentials);
+        let attach = Attach::new(settings.as_ref(), base_url.as_deref(), credentials);
+        if let (Ok(outgoing), Some(known)) = (&mut outgoing, known)
+            && attach.is_home(&outgoing.url)
+        {
+            outgoing.add_headers(&known.headers);
+        }
+        let hints = known.map(|known| &known.retry);
         let client = self.egress(tenant).await?.client;
-        let job = Job { client, attach, outgoing, until, wait_until };
-        self.carry_out(&job, &request).await
+        let of = connection.map(|id| (tenant.clone(), integration.clone(), id.clone()));
+        let renewable = settings.is_some_and(|settings| settings.auth.mode.oauth2().is_some());
+        let token =
+            credentials.and_then(|credentials| credentials.token.clone()).filter(|_| renewable);
+        Ok(Job { client, attach, outgoing: outgoing?, hints, of, token, until, wait_until })
     }
 
-    async fn carry_out(&self, job: &Job, request: &ProxyRequest) -> Result<Value, Failure> {
+    /// Whether there is another token than the one that was refused; then `job` has it.
+    async fn renewed(&self, job: &mut Job) -> Result<bool, Failure> {
+        let (Some((tenant, integration, id)), Some(refused)) = (&job.of, job.token.take()) else {
+            return Ok(false);
+        };
+        let open = match self.renew_refused(tenant, integration, id, &refused).await {
+            Ok(open) => open,
+            // The API's own answer says more than that we could not get another token.
+            Err(error) => {
+                tracing::debug!(%error, "credentials that were refused could not be renewed");
+                return Ok(false);
+            }
+        };
+        if open.credentials.token.as_ref() == Some(&refused) {
+            return Ok(false);
+        }
+        let settings = self.integration(tenant, integration).await?.settings;
+        let template = settings.base_url.as_deref();
+        let base_url =
+            template.and_then(|template| settings.url(template, &open.connection.config).ok());
+        job.attach = Attach::new(Some(&settings), base_url.as_deref(), Some(&open.credentials));
+        Ok(true)
+    }
+
+    async fn carry_out(&self, mut job: Job, request: &ProxyRequest) -> Result<Value, Failure> {
         let mut tries = 0;
         loop {
-            let result = self.one_try(job).await;
-            let told = Told::of(&result, request, self.now());
+            if let Some(wait) = self.pace(&job, request).await {
+                return Err(too_fast(wait));
+            }
+            let result = self.one_try(&job).await;
+            self.note_pace(&job, &result);
+            if matches!(&result, Ok(response) if response.status() == StatusCode::UNAUTHORIZED)
+                && self.renewed(&mut job).await?
+            {
+                continue;
+            }
+            let told = Told::of(&result, request, job.hints, self.now());
             let outcome = match &result {
                 Ok(response) => Outcome::Status(response.status().as_u16()),
                 Err(SendError::Unreachable { .. }) => Outcome::Unreachable,
@@ -196,6 +279,17 @@ fn without_user_info(mut url: Url) -> Url {
         tracing::debug!("a redirect whose user info can't be removed");
     }
     url
+}
+
+/// The error of a request that would have to wait longer than may be waited.
+fn too_fast(wait: Duration) -> Failure {
+    let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    let message = "the connection's API lets no more requests through for now; come back later";
+    Failure::with(
+        "upstream_error",
+        message,
+        json!({ "status": 429, "statusText": "Too Many Requests", "headers": {}, "text": "", "retryAfterMs": millis }),
+    )
 }
 
 /// The error of a request that got no usable response.

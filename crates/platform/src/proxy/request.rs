@@ -1,6 +1,8 @@
 //! From what a function gave to a request. Pure. Headers and URLs go through parsers that refuse control characters,
 //! so nothing that a function gives can become a second header or a second request.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bulkhead_types::{ConnectionId, IntegrationId};
@@ -150,6 +152,16 @@ impl Outgoing {
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
         Ok(request)
+    }
+
+    /// Adds headers where the function says nothing.
+    pub(super) fn add_headers(&mut self, headers: &BTreeMap<String, String>) {
+        for (name, value) in headers {
+            let read = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value));
+            if let (Ok(name), Ok(value)) = read {
+                self.headers.entry(name).or_insert(value);
+            }
+        }
     }
 
     pub(super) fn drop_body(&mut self) {

@@ -7,7 +7,8 @@ use bulkhead_types::Timestamp;
 use bytes::Bytes;
 use http::{HeaderMap, Response, header};
 
-use super::request::ProxyRequest;
+use super::request::{ProxyRequest, RetryHeader};
+use crate::catalogue::RetryHints;
 
 /// The first wait when nobody says how long; it doubles with each try.
 const BACKOFF: Duration = Duration::from_secs(3);
@@ -41,21 +42,32 @@ impl Told {
     pub(super) fn of(
         result: &Result<Response<Bytes>, SendError>,
         request: &ProxyRequest,
+        hints: Option<&RetryHints>,
         now: Timestamp,
     ) -> Self {
         match result {
             Ok(response) if !response.status().is_success() => {
-                Self::from_headers(response.headers(), request, now)
+                Self::from_headers(response.headers(), request, hints, now)
             }
             _ => Self(None),
         }
     }
 
-    /// The longest of what `Retry-After` and the function's own headers say.
-    fn from_headers(headers: &HeaderMap, request: &ProxyRequest, now: Timestamp) -> Self {
+    /// The longest of what `Retry-After` says, and the headers that the function names; where it names none, those
+    /// of the provider.
+    fn from_headers(
+        headers: &HeaderMap,
+        request: &ProxyRequest,
+        hints: Option<&RetryHints>,
+        now: Timestamp,
+    ) -> Self {
         let text =
             |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-        let names = request.retry_header.clone().unwrap_or_default();
+        let of_provider = || RetryHeader {
+            at: hints.and_then(|hints| hints.at.clone()),
+            after: hints.and_then(|hints| hints.after.clone()),
+        };
+        let names = request.retry_header.clone().unwrap_or_else(of_provider);
         let seconds = |text: &str| text.parse::<f64>().ok().filter(|s| s.is_finite() && *s >= 0.0);
         let wait = |text: &str| {
             seconds(text).map(|s| Duration::from_secs_f64(s.min(WAIT_MAX.as_secs_f64())))

@@ -2,7 +2,10 @@
 use http::HeaderMap;
 
 use super::*;
-use crate::model::{AuthMode, AuthSettings, Credentials, IntegrationSettings};
+use crate::auth::{AuthMode, AuthSettings, Credentials};
+use crate::model::IntegrationSettings;
+
+const BASE: &str = "https://api.test/v1";
 
 fn request(json: Value) -> ProxyRequest {
     serde_json::from_value(json).unwrap()
@@ -10,7 +13,7 @@ fn request(json: Value) -> ProxyRequest {
 
 fn built(json: Value) -> Result<http::Request<Bytes>, String> {
     let outgoing = Outgoing::build(&request(json), Some("https://api.test/v1/"));
-    let nothing = Attach::new(None, None);
+    let nothing = Attach::new(None, None, None);
     outgoing.map_err(|failure| failure.0.message)?.request(&nothing)
 }
 
@@ -89,11 +92,7 @@ fn headers_that_belong_to_the_connection_are_dropped() {
 
 fn settings(auth: Value) -> IntegrationSettings {
     let auth: AuthSettings = serde_json::from_value(auth).unwrap();
-    IntegrationSettings {
-        base_url: Some("https://api.test/v1".into()),
-        auth,
-        ..IntegrationSettings::default()
-    }
+    IntegrationSettings { base_url: Some(BASE.into()), auth, ..IntegrationSettings::default() }
 }
 
 fn credentials() -> Credentials {
@@ -103,12 +102,13 @@ fn credentials() -> Credentials {
         password: Some("password-123".into()),
         api_key: Some("key-12345678".into()),
         headers: [("X-One".to_owned(), "1".to_owned())].into(),
+        ..Credentials::default()
     }
 }
 
 /// URL and headers after credentials were added to a request for `url`.
 fn attached(auth: Value, url: &str) -> String {
-    let attach = Attach::new(Some(&settings(auth)), Some(&credentials()));
+    let attach = Attach::new(Some(&settings(auth)), Some(BASE), Some(&credentials()));
     let (mut url, mut headers) = (Url::parse(url).unwrap(), HeaderMap::new());
     attach.to(&mut url, &mut headers).unwrap();
     let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
@@ -193,7 +193,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 fn what_the_api_says_about_waiting_is_heard() {
     let told = |status: u16, headers: &[(&str, &str)], header: Value| {
         let request = request(json!({"endpoint": "/", "retryHeader": header}));
-        Told::of(&Ok(response(status, headers, "")), &request, NOW)
+        Told::of(&Ok(response(status, headers, "")), &request, None, NOW)
             .wait()
             .map(|wait| wait.as_secs())
     };
@@ -238,7 +238,7 @@ fn retries_are_asked_for_bounded_and_spread() {
 
 #[test]
 fn an_answer_has_the_shape_that_was_asked_for() {
-    let nothing = Attach::new(None, None);
+    let nothing = Attach::new(None, None, None);
     let answer = |kind: &str, body: &str| {
         let request = request(json!({"endpoint": "/", "responseType": kind}));
         answer::of(Ok(response(200, &[("x-a", "1")], body)), &request, &nothing, None).unwrap()
@@ -260,7 +260,7 @@ fn an_answer_has_the_shape_that_was_asked_for() {
 #[test]
 fn a_failure_carries_the_response_and_when_to_come_back() {
     let asked = request(json!({"endpoint": "/"}));
-    let nothing = Attach::new(None, None);
+    let nothing = Attach::new(None, None, None);
     let wait = Some(Duration::from_secs(5));
     let failure = answer::of(Ok(response(429, &[], r#"{"why":"slow"}"#)), &asked, &nothing, wait)
         .unwrap_err()
@@ -291,7 +291,8 @@ fn reflected_credentials_are_taken_out() {
         ("basic", "Basic bWU6cGFzc3dvcmQtMTIz or password-123", "Basic [redacted] or [redacted]"),
         ("bearer", "nothing of it", "nothing of it"),
     ] {
-        let attach = Attach::new(Some(&settings(json!({"mode": auth}))), Some(&credentials()));
+        let attach =
+            Attach::new(Some(&settings(json!({"mode": auth}))), Some(BASE), Some(&credentials()));
         let echo = response(200, &[("x-echo", "Bearer token-123456")], body);
         let answer = answer::of(Ok(echo), &asked, &attach, None).unwrap();
         assert_eq!(answer["text"], expected);
@@ -309,7 +310,7 @@ fn a_redirect_changes_the_method_as_browsers_do_and_leaves_secrets_behind() {
     let next = |status: u16, location: &str| {
         next_hop(&hop, &response(status, &[("location", location)], ""))
     };
-    let sent = |hop: &Outgoing| hop.request(&Attach::new(None, None)).unwrap();
+    let sent = |hop: &Outgoing| hop.request(&Attach::new(None, None, None)).unwrap();
     let same = sent(&next(307, "/b").unwrap());
     assert_eq!((same.method(), same.uri().path(), same.body().len()), (&Method::POST, "/b", 7));
     assert_eq!(same.headers()["authorization"], "Bearer own");

@@ -9,12 +9,13 @@ use std::time::Duration;
 use bulkhead_egress::{FixedResolver, Gateway, GatewayLimits, Rule};
 use bulkhead_engine::{Engine, EngineOptions, Settled};
 use bulkhead_platform::{
-    Credentials, DeployRequest, FunctionUpload, IntegrationSettings, Platform, PlatformConfig,
-    TenantSettings,
+    Credentials, DeployRequest, FunctionUpload, IntegrationSettings, NewConnection, Platform,
+    PlatformConfig, TenantSettings,
 };
 use bulkhead_protocol::CallError;
-use bulkhead_store::Db;
 use bulkhead_store::hot::sqlite::SqliteStore;
+use bulkhead_store::{Db, DbOptions};
+use bulkhead_testkit::postgres::Database;
 use bulkhead_types::{
     Clock, ConnectionId, FixedClock, IntegrationId, Lease, Outcome, SystemEntropy, TenantId,
     Timestamp, WorkerId,
@@ -51,19 +52,48 @@ pub async fn world() -> World {
 /// A world with the tenant `acme`; `egress` are the operator's rules.
 pub async fn world_with(egress: Vec<Rule>) -> World {
     let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(&dir.path().join("bulkhead.db")).unwrap();
+    world_over(dir, db, egress).await
+}
+
+/// As [`world_with`], over PostgreSQL: several servers may share that.
+pub async fn postgres_world(database: &Database, egress: Vec<Rule>) -> World {
+    world_over(tempfile::tempdir().unwrap(), connect(database).await, egress).await
+}
+
+async fn connect(database: &Database) -> Db {
+    Db::connect(database.url(), DbOptions::default()).await.unwrap()
+}
+
+/// Another server over the same database, with the same key.
+pub async fn another(world: &World, database: &Database, egress: Vec<Rule>) -> Arc<Platform> {
+    let (db, clock) = (connect(database).await, Arc::clone(&world.clock));
+    open_over(world.dir.path(), db, clock, egress).await.1
+}
+
+async fn world_over(dir: tempfile::TempDir, db: Db, egress: Vec<Rule>) -> World {
     let clock = Arc::new(FixedClock::at(BEGINNING));
-    let (engine, platform) = open(dir.path(), Arc::clone(&clock), egress).await;
+    let (engine, platform) = open_over(dir.path(), db, Arc::clone(&clock), egress).await;
     platform.put_tenant(&tenant(), TenantSettings::default()).await.unwrap();
     let worker = WorkerId::generate(BEGINNING, &SystemEntropy);
     World { dir, clock, engine, platform, worker }
 }
 
+/// A server over the SQLite database of a directory.
 pub async fn open(
     dir: &std::path::Path,
     clock: Arc<FixedClock>,
     egress: Vec<Rule>,
 ) -> (Engine, Arc<Platform>) {
-    let db = Db::open(&dir.join("bulkhead.db")).unwrap();
+    open_over(dir, Db::open(&dir.join("bulkhead.db")).unwrap(), clock, egress).await
+}
+
+async fn open_over(
+    dir: &std::path::Path,
+    db: Db,
+    clock: Arc<FixedClock>,
+    egress: Vec<Rule>,
+) -> (Engine, Arc<Platform>) {
     let clock: Arc<dyn Clock> = clock;
     let entropy = Arc::new(SystemEntropy);
     let store = Arc::new(SqliteStore::new(db.clone()));
@@ -110,10 +140,8 @@ impl World {
     pub async fn connect(&self, settings: IntegrationSettings, credentials: Credentials) {
         self.platform.put_integration(&tenant(), &demo(), settings).await.unwrap();
         let metadata = json!({"team": "red"});
-        self.platform
-            .put_connection(&tenant(), &demo(), &connection(), credentials, metadata)
-            .await
-            .unwrap();
+        let made = NewConnection { credentials, metadata, ..NewConnection::default() };
+        self.platform.put_connection(&tenant(), &demo(), &connection(), made).await.unwrap();
     }
 
     /// The next lease.

@@ -16,6 +16,10 @@ pub struct ConnectionRow {
     pub credentials: Vec<u8>,
     /// JSON object.
     pub metadata: String,
+    /// JSON object: values of the variables in the integration's URLs.
+    pub config: String,
+    /// JSON: why the credentials could not be renewed.
+    pub failure: Option<String>,
     /// Since when.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -23,7 +27,8 @@ pub struct ConnectionRow {
 }
 
 const COLUMNS: &str =
-    "SELECT integration, id, credentials, metadata, created_at, updated_at FROM connections";
+    "SELECT integration, id, credentials, metadata, created_at, updated_at, config, failure
+    FROM connections";
 
 fn connection_row(row: &Row<'_>) -> Result<ConnectionRow, StoreError> {
     Ok(ConnectionRow {
@@ -33,6 +38,8 @@ fn connection_row(row: &Row<'_>) -> Result<ConnectionRow, StoreError> {
         metadata: row.get(3)?,
         created_at: time_at(row, 4)?,
         updated_at: time_at(row, 5)?,
+        config: row.get(6)?,
+        failure: row.get(7)?,
     })
 }
 
@@ -45,8 +52,9 @@ pub fn put_connection(
     tenant: &TenantId,
     row: &ConnectionRow,
 ) -> Result<bool, StoreError> {
-    let insert = "INSERT INTO connections (tenant, integration, id, credentials, metadata, created_at, updated_at)
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (tenant, integration, id) DO NOTHING";
+    let insert = "INSERT INTO connections (tenant, integration, id, credentials, metadata, created_at, updated_at,
+                    config)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (tenant, integration, id) DO NOTHING";
     let (integration, id) = (row.integration.as_str(), row.id.as_str());
     let (created, updated) = (row.created_at.as_millis(), row.updated_at.as_millis());
     let columns = params![
@@ -56,7 +64,8 @@ pub fn put_connection(
         &row.credentials,
         &row.metadata,
         created,
-        updated
+        updated,
+        &row.config
     ];
     let new = tx.execute(insert, columns)? > 0;
     if !new {
@@ -64,11 +73,15 @@ pub fn put_connection(
         let (credentials, metadata) =
             (Some(row.credentials.as_slice()), Some(row.metadata.as_str()));
         update_connection(tx, tenant, name, credentials, metadata, row.updated_at)?;
+        let sql =
+            "UPDATE connections SET config = ?4 WHERE tenant = ?1 AND integration = ?2 AND id = ?3";
+        tx.execute(sql, params![tenant.as_str(), integration, id, &row.config])?;
     }
     Ok(new)
 }
 
-/// Changes credentials, metadata or both of a connection that is there.
+/// Changes credentials, metadata or both of a connection that is there. New credentials have not failed yet, and
+/// whoever was about to renew the old ones comes too late.
 ///
 /// # Errors
 /// When the database refuses.
@@ -84,7 +97,13 @@ pub fn update_connection(
                updated_at = ?6 WHERE tenant = ?1 AND integration = ?2 AND id = ?3";
     let (tenant, integration, id) = (tenant.as_str(), integration.as_str(), id.as_str());
     let columns = params![tenant, integration, id, credentials, metadata, now.as_millis()];
-    Ok(tx.execute(sql, columns)? > 0)
+    let found = tx.execute(sql, columns)? > 0;
+    if credentials.is_some() {
+        let sql = "UPDATE connections SET failure = NULL, renewer = NULL
+                   WHERE tenant = ?1 AND integration = ?2 AND id = ?3";
+        tx.execute(sql, params![tenant, integration, id])?;
+    }
+    Ok(found)
 }
 
 /// One connection.

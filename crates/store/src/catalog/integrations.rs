@@ -15,11 +15,14 @@ pub struct IntegrationRow {
     pub settings: String,
     /// Sealed.
     pub webhook_secret: Option<Vec<u8>>,
+    /// Sealed: of our OAuth2 client.
+    pub client_secret: Option<Vec<u8>>,
     /// Since when.
     pub created_at: Timestamp,
 }
 
-const COLUMNS: &str = "SELECT id, settings, webhook_secret, created_at FROM integrations";
+const COLUMNS: &str =
+    "SELECT id, settings, webhook_secret, created_at, client_secret FROM integrations";
 
 fn integration_row(row: &Row<'_>) -> Result<IntegrationRow, StoreError> {
     Ok(IntegrationRow {
@@ -27,10 +30,11 @@ fn integration_row(row: &Row<'_>) -> Result<IntegrationRow, StoreError> {
         settings: row.get(1)?,
         webhook_secret: row.get(2)?,
         created_at: time_at(row, 3)?,
+        client_secret: row.get(4)?,
     })
 }
 
-/// Makes an integration, or changes its settings. A `webhook_secret` of `None` keeps the one there is.
+/// Makes an integration, or changes its settings. Secrets that are `None` keep those there are.
 ///
 /// # Errors
 /// When the database refuses, as for a tenant that does not exist.
@@ -40,12 +44,15 @@ pub fn put_integration(
     row: &IntegrationRow,
 ) -> Result<(), StoreError> {
     tx.tell(&News::Catalog);
-    let sql = "INSERT INTO integrations (tenant, id, settings, webhook_secret, created_at)
-               VALUES (?1, ?2, ?3, ?4, ?5)
+    let sql =
+        "INSERT INTO integrations (tenant, id, settings, webhook_secret, created_at, client_secret)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                ON CONFLICT (tenant, id) DO UPDATE SET settings = excluded.settings,
-                 webhook_secret = coalesce(excluded.webhook_secret, integrations.webhook_secret)";
+                 webhook_secret = coalesce(excluded.webhook_secret, integrations.webhook_secret),
+                 client_secret = coalesce(excluded.client_secret, integrations.client_secret)";
     let (id, at) = (row.id.as_str(), row.created_at.as_millis());
-    let columns = params![tenant.as_str(), id, &row.settings, &row.webhook_secret, at];
+    let (webhook, client) = (&row.webhook_secret, &row.client_secret);
+    let columns = params![tenant.as_str(), id, &row.settings, webhook, at, client];
     tx.execute(sql, columns)?;
     Ok(())
 }

@@ -31,6 +31,8 @@ fn connection_row(integration: &str, id: &str) -> ConnectionRow {
         id: ConnectionId::parse(id).unwrap(),
         credentials: vec![1, 2],
         metadata: "{}".into(),
+        config: "{}".into(),
+        failure: None,
         created_at: NOW,
         updated_at: NOW,
     }
@@ -177,6 +179,7 @@ async fn connections_are_paged_and_found_by_their_id() {
                     settings: "{}".into(),
                     webhook_secret: Some(vec![7]),
                     created_at: NOW,
+                    client_secret: None,
                 };
                 put_integration(tx, &a, &row)?;
                 put_integration(tx, &a, &IntegrationRow { webhook_secret: None, ..row })?;
