@@ -271,11 +271,7 @@ impl Config {
                 _ => u64::from(read.small("worker.memory_mib", 64, 1 << 30)?),
             },
             worker_parked: read.small("worker.parked", 0, 1_000)?,
-            synchronous: read.get("sqlite.synchronous", |text| match text {
-                "normal" => Ok(Synchronous::Normal),
-                "full" => Ok(Synchronous::Full),
-                _ => Err("it must be normal or full".to_owned()),
-            })?,
+            synchronous: read.get("sqlite.synchronous", synchronous)?,
             ceilings: ceilings(&read)?,
             http_connections: read.small("http.connections", 1, 1_000_000)?,
             http_requests: read.small("http.requests", 1, 1_000_000)?,
@@ -299,6 +295,14 @@ impl Config {
             tools: tools(&read, around, &runtime_dir),
             runtime_dir,
         })
+    }
+}
+
+fn synchronous(text: &str) -> Result<Synchronous, String> {
+    match text {
+        "normal" => Ok(Synchronous::Normal),
+        "full" => Ok(Synchronous::Full),
+        _ => Err("it must be normal or full".to_owned()),
     }
 }
 

@@ -10,7 +10,7 @@ use bulkhead_wall_process::probe as process;
 use crate::LACKS;
 
 /// The first release that has what we use of it: systrap, and descriptors passed to the container.
-const RELEASE_MIN: u32 = 2024_01_01;
+const RELEASE_MIN: u32 = 20_240_101;
 
 /// Where `runsc` is looked for: nobody's environment decides which program gets root.
 const PLACES: [&str; 3] = ["/usr/bin/runsc", "/usr/local/bin/runsc", "/usr/sbin/runsc"];

@@ -44,7 +44,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sched", &["types"]),
     ("worker", &["egress", "protocol", "types", "wall"]),
     ("egress", &["protocol", "types"]),
-    ("wall-gvisor", &["guest", "wall", "wall-process"]),
+    ("wall-gvisor", &["guest", "protocol", "wall", "wall-process"]),
     ("wall-process", &["guest", "protocol", "types", "wall"]),
     ("wall", &["protocol", "types"]),
     ("fork", &["guest", "protocol"]),

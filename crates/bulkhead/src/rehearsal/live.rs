@@ -152,8 +152,10 @@ fn plain(value: &Value) -> String {
     }
 }
 
+type HeadersAndBody = (Vec<(String, String)>, Vec<u8>);
+
 /// Headers and body, as the proxy of a deployed function makes them.
-fn body(params: &Value) -> Result<(Vec<(String, String)>, Vec<u8>), CallError> {
+fn body(params: &Value) -> Result<HeadersAndBody, CallError> {
     let given = params["headers"].as_object().cloned().unwrap_or_default();
     let mut headers: Vec<_> =
         given.iter().map(|(name, value)| (name.to_lowercase(), plain(value))).collect();

@@ -136,7 +136,8 @@ mod tests {
             pause_until(status, &headers.collect(), Some(&hints), now)
                 .map(|until| until.as_millis() - now.as_millis())
         };
-        let table: [(u16, &[(&'static str, &str)], Option<i64>); 9] = [
+        type Case = (u16, &'static [(&'static str, &'static str)], Option<i64>);
+        let table: [Case; 9] = [
             (200, &[], None),
             (200, &[("x-left", "1"), ("x-reset", "1060")], None),
             (200, &[("x-left", "0"), ("x-reset", "1060")], Some(60_000)),

@@ -201,5 +201,5 @@ pub fn remove_old_notifications(
 ) -> Result<usize, StoreError> {
     let sql = "DELETE FROM notifications WHERE (tenant, id) IN (
                  SELECT tenant, id FROM notifications WHERE created_at < ?1 AND state <> 'waiting' LIMIT ?2)";
-    Ok(tx.execute(sql, params![before.as_millis(), limit])?)
+    tx.execute(sql, params![before.as_millis(), limit])
 }
