@@ -20,6 +20,7 @@ use bulkhead_wall_process::build::{Child, Plan};
 use bulkhead_wall_process::kind::{GUEST_FILES_MAX, configuration, guest_config, null, stage};
 use bulkhead_wall_process::namespaces::{self, SLOT_UID_FIRST};
 use bulkhead_wall_process::{mounts, sys};
+use rustix::fs::Mode;
 use rustix::mount::{MountFlags, mount, mount_remount};
 
 use crate::LACKS;
@@ -36,6 +37,8 @@ pub(crate) fn become_guest(runsc: &Path, child: Child<'_>) -> WallError {
         stage("cgroup", plan.cgroups.join_base(plan.number))?;
         stage("cgroup_namespace", sys::unshare(libc::CLONE_NEWCGROUP))?;
         stage("host_name", rustix::system::sethostname(b"sandbox").map_err(io::Error::from))?;
+        // A server keeps its files to itself; what is built here is for `runsc`, which is nobody to those who built it.
+        rustix::process::umask(Mode::WGRP | Mode::WOTH);
         stage("mounts", build_root(runsc, &plan))?;
         stage("pivot_root", mounts::pivot(&plan.rootfs.join(WORKSHOP)))?;
         stage("rlimits", sys::limit(libc::RLIMIT_CORE, 0))?;

@@ -17,6 +17,8 @@ fn main() -> ExitCode {
 }
 
 fn start() -> LauncherHandle {
+    // As a server's is: nothing may lean on files being readable by themselves.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let gvisor = Gvisor::find().expect("runsc, which scripts/setup.sh installs");
     let config = LauncherConfig {
         rootfs: bulkhead_testkit::rootfs().unwrap_or_else(|error| panic!("{error}")),
