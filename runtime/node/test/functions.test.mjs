@@ -75,7 +75,9 @@ test('echo goes through the proxy, and directly with axios', async () => {
   assert.deepEqual(result, { is: 'completed', output: { message: 'hi', direct: 'hi', authorized: true } });
   const refused = await runs('echo', { answers, start: { input: { message: 'refuse me' } } });
   assert.deepEqual(refused.result.error.payload, { message: 'Refused, as asked', asked: 'refuse me' });
-  assert.equal((await runs('echo', { start: { input: {} } })).result.error.code, 'invalid_input');
+  const { error: unfit } = (await runs('echo', { start: { input: {} } })).result;
+  assert.equal(unfit.code, 'invalid_input');
+  assert.equal(unfit.stack, undefined, 'no line of the author is on it');
 });
 
 test('items is interrupted and goes on until all 5,000 are there, each once', async () => {

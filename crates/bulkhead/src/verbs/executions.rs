@@ -91,7 +91,7 @@ fn in_words(show: &ExecutionShow) -> String {
             output::or_dash(a.outcome.as_deref()),
             a.leased_at.clone(),
             output::or_dash(a.ended_at.as_deref()),
-            format!("{}.{:03} ms", a.usage.start_us / 1_000, a.usage.start_us % 1_000),
+            start_of(a.usage.start_us),
             output::or_dash(a.start.as_deref()),
             output::or_dash(a.wall.as_deref()),
             a.error.as_ref().map_or_else(String::new, |e| format!("{}: {}", e.code, e.message)),
@@ -113,4 +113,12 @@ fn in_words(show: &ExecutionShow) -> String {
         text.push_str(&format!("\n{stack}\n"));
     }
     text
+}
+
+/// From the lease to the handler's first line, which not every attempt reaches.
+fn start_of(start_us: u64) -> String {
+    if start_us == 0 {
+        return "-".to_owned();
+    }
+    format!("{}.{:03} ms", start_us / 1_000, start_us % 1_000)
 }

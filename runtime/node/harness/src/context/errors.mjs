@@ -51,7 +51,9 @@ function described(thrown) {
   if (!(thrown instanceof Error) && thrown?.[ACTION_ERROR] !== true) {
     return { code: 'script_error', message: text(typeof thrown === 'string' ? thrown : JSON.stringify(thrown)) };
   }
-  const error = { code: codeOf(thrown), message: text(thrown.message), stack: stackOf(thrown) };
+  const error = { code: codeOf(thrown), message: text(thrown.message) };
+  // Input and output are checked before and after the author's code: no line of theirs is on that stack.
+  if (!(thrown instanceof SchemaError)) error.stack = stackOf(thrown);
   const payload = payloadOf(thrown);
   if (payload !== undefined) error.payload = jsonOf(payload);
   const wait = retryAfterMs(thrown);
