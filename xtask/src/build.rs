@@ -36,12 +36,21 @@ pub(crate) fn parts(workspace: &Workspace, profile: Profile) -> anyhow::Result<P
         cfg!(all(target_arch = "x86_64", target_os = "linux")),
         "the runtime image is built on x86-64 Linux only: the pinned Node.js is for that"
     );
-    cargo_build(profile, &["--package", "bulkhead-fork"], None)?;
-    cargo_build(
-        profile,
-        &["--package", "bulkhead-guest", "--bin", "bulkhead-guest", "--target", GUEST_TARGET],
-        Some("-Ctarget-feature=+crt-static"),
-    )?;
+    parts_with(workspace, profile, &[])
+}
+
+/// The same with a hole in them, which only a profile with debug assertions compiles.
+pub(crate) fn weakened_parts(workspace: &Workspace, feature: &str) -> anyhow::Result<Parts> {
+    let target = workspace.target.to_string_lossy().into_owned();
+    parts_with(workspace, Profile::Dev, &["--features", feature, "--target-dir", &target])
+}
+
+fn parts_with(workspace: &Workspace, profile: Profile, more: &[&str]) -> anyhow::Result<Parts> {
+    let guest =
+        ["--package", "bulkhead-guest", "--bin", "bulkhead-guest", "--target", GUEST_TARGET];
+    cargo_build(profile, &[&["--package", "bulkhead-fork"], more].concat(), None)?;
+    let flags = Some("-Ctarget-feature=+crt-static");
+    cargo_build(profile, &[&guest[..], more].concat(), flags)?;
     let built = |at: &str| workspace.target.join(at.replace("PROFILE", profile.directory()));
     Ok(Parts {
         guest: built(&format!("{GUEST_TARGET}/PROFILE/bulkhead-guest")),

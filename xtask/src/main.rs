@@ -1,8 +1,10 @@
-//! Chores of this repository: `cargo xtask build`, `cargo xtask image`, `cargo xtask sim`, `cargo xtask tidy`.
+//! Chores of this repository: `cargo xtask build`, `cargo xtask image`, `cargo xtask sim`, `cargo xtask tidy`,
+//! `cargo xtask weaken`.
 //!
 //! - [`build`] makes what a server needs: the binary and the runtime image.
 //! - [`image`] assembles the runtime image, the read-only root of every compartment.
 //! - [`sim`] runs seeds of the simulator.
+//! - [`weaken`] makes holes into walls on purpose, and sees the audit fail.
 //! - [`tidy`] holds the repository to the rules that no compiler checks; its tests run with all others.
 //!
 //! Invariant: nothing here is part of the product; no other crate depends on it.
@@ -21,6 +23,7 @@ mod build;
 mod image;
 mod sim;
 mod tidy;
+mod weaken;
 mod workspace;
 
 use std::process::ExitCode;
@@ -57,6 +60,12 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Make holes into walls on purpose, as root, and see the audit's cases fail that aim there.
+    Weaken {
+        /// Which holes; all of them if none is said.
+        #[arg(value_parser = weaken::names())]
+        holes: Vec<String>,
+    },
     /// Check the rules that no compiler checks.
     Tidy,
 }
@@ -80,6 +89,7 @@ fn run(chore: &Chore) -> anyhow::Result<()> {
             image::assemble(&workspace, &parts)
         }
         Chore::Sim { arguments } => sim::run(&workspace, arguments),
+        Chore::Weaken { holes } => weaken::run(&workspace, holes),
         Chore::Tidy => tidy::check(&workspace),
     }
 }

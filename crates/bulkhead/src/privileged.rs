@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use bulkhead_config::{Config, User};
 use bulkhead_wall_process::kind::Kind;
-use bulkhead_wall_process::launcher::{self, LauncherConfig, LauncherHandle};
+use bulkhead_wall_process::launcher::{self, Holes, LauncherConfig, LauncherHandle};
 use bulkhead_wall_process::{Process, privileges};
 use rustix::fs::Mode;
 use rustix::process::{Gid, Uid};
@@ -21,10 +21,21 @@ pub(crate) struct Privileged {
 /// Starts the launcher, then gives root away. `instance` names this server among those of the machine, the same
 /// at every start, so that a start cleans up what a killed predecessor left.
 pub(crate) fn begin(config: &Config, instance: &str) -> anyhow::Result<Privileged> {
+    begin_with(config, instance, Holes::Refused)
+}
+
+/// The same, also from a runtime image with a hole in it: for the audit alone.
+pub(crate) fn begin_with(
+    config: &Config,
+    instance: &str,
+    holes: Holes,
+) -> anyhow::Result<Privileged> {
     prepare(config)?;
     let rootfs = config.runtime_dir.join("rootfs");
     let instance = instance.to_owned();
-    let launcher = launcher::start(LauncherConfig { rootfs, instance, walls: walls() })?;
+    let bundles = config.data_dir.clone();
+    let launcher =
+        launcher::start(LauncherConfig { rootfs, bundles, holes, instance, walls: walls() })?;
     become_user(config.user)?;
     Ok(Privileged { launcher })
 }

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// The most bytes of a configuration.
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
 
+/// What guest and zygotes may use beside the slots, MiB: Node.js with a large bundle.
+pub const BASE_MEMORY_MIB: u64 = 1024;
+
 /// Processes and threads of the runtime in each sandbox, beside those that a limit speaks of.
 pub const RUNTIME_TASKS: u64 = 16;
 
@@ -87,8 +90,9 @@ impl Lack {
                  the number of filters are the sandbox's own word"
             }
             Self::SlotCgroups => {
-                "memory and processes of a sandbox are counted in /proc every 50 ms: memory can exceed its limit \
-                 until the next look, within the compartment's own limit; RLIMIT_NPROC bounds processes at once"
+                "memory and processes of a sandbox are counted in /proc every 50 ms, those of a zygote every few \
+                 seconds: memory can exceed its limit until the next look, within the compartment's own limit; \
+                 RLIMIT_NPROC bounds processes at once"
             }
             Self::HiddenProcesses => {
                 "executions of one function that run at the same time see each other's process numbers, names and \

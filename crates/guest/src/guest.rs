@@ -20,13 +20,19 @@ use crate::link::Link;
 use crate::sandbox::Sandbox;
 use crate::slot::Slots;
 use crate::zygote::Zygote;
-use crate::{fds, sys};
+use crate::{WEAKENED_MARK, fds, sys};
+
+/// Whether this build has a hole in it, by which the audit is seen to notice.
+const WEAKENED: bool = cfg!(any(feature = "weakened-seccomp", feature = "weakened-scratch"));
 
 /// How often limits without an event of their own are looked at.
 const TICK: Duration = Duration::from_millis(200);
 
 /// The same where memory and processes are among those limits, and something runs.
 const TICK_SAMPLED: Duration = Duration::from_millis(50);
+
+/// The same where only zygotes are there to be looked at.
+const TICK_IDLE: Duration = Duration::from_secs(5);
 
 /// Bytes that may wait for the worker before sandboxes are no longer read.
 const WORKER_BACKLOG_BYTES: usize = 4 << 20;
@@ -95,6 +101,9 @@ pub(crate) struct Guest {
 /// When the configuration can't be read or the event loop can't be built. As process 1, leaving ends the
 /// compartment.
 pub fn run() -> io::Result<()> {
+    if WEAKENED && !std::path::Path::new(WEAKENED_MARK).exists() {
+        return Err(io::Error::other("a guest with a hole in it, outside of a test of the audit"));
+    }
     let config = read_config()?;
     let mut guest = Guest::new(config)?;
     let slots = u32::try_from(guest.config.slots.len()).unwrap_or(u32::MAX);
@@ -119,6 +128,8 @@ fn read_config() -> io::Result<GuestConfig> {
 impl Guest {
     fn new(config: GuestConfig) -> io::Result<Self> {
         let filters = filter::compile(Who::Zygote, &config.lacks).map_err(io::Error::other)?;
+        let own = filter::compile(Who::Guest, &config.lacks).map_err(io::Error::other)?;
+        filter::apply(&own).map_err(io::Error::other)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let stream = rustix::io::fcntl_dupfd_cloexec(sys::borrowed(fds::STREAM), 5)?;
         rustix::io::ioctl_fionbio(&stream, true)?;
@@ -154,7 +165,12 @@ impl Guest {
             let wait = next_tick.saturating_duration_since(now());
             let idle =
                 self.sandboxes.is_empty() && self.zygotes.values().all(|z| z.ready_by.is_none());
-            let timeout = if idle { None } else { rustix::event::Timespec::try_from(wait).ok() };
+            let timeout = match (idle, self.samples() && !self.zygotes.is_empty()) {
+                (false, _) => Some(wait),
+                (true, true) => Some(TICK_IDLE),
+                (true, false) => None,
+            };
+            let timeout = timeout.and_then(|wait| rustix::event::Timespec::try_from(wait).ok());
             events.clear();
             match epoll::wait(
                 &self.epoll,

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Timespec, Timestamps, openat, unlinkat};
 use rustix::io::Errno;
 
 use crate::config::SlotConfig;
@@ -15,6 +15,14 @@ use crate::sys::{self, RawPid};
 /// Rounds of killing until the slot must be empty; each round waits 1 ms more than the one before, at most 20.
 const ROUNDS_MAX: u64 = 400;
 
+/// How often one round kills everything. Linux needs one: `kill(-1)` reaches all processes at once, and the kernel lets no
+/// fork complete in a process with a pending SIGKILL. gVisor's kernel goes through a list that it made before, and a
+/// process that forks in just that moment gets past it; it won't so many times in a row.
+const SWEEPS: u32 = 8;
+
+/// Between the uid of a slot and that of who kills in it: beyond every slot's uid, and of nobody else.
+const KILLER_UIDS: u32 = 20_000;
+
 /// Starts the helper. It leaves with 0 when the slot is as new.
 pub(crate) fn start(slot: &SlotConfig) -> io::Result<RawPid> {
     let pid = sys::fork()?;
@@ -22,34 +30,49 @@ pub(crate) fn start(slot: &SlotConfig) -> io::Result<RawPid> {
         return Ok(pid);
     }
     // Left as it is in test builds that the audit has to see through.
-    let wiped = || if cfg!(feature = "weakened-for-audit") { Ok(()) } else { wipe(&slot.scratch) };
+    let wiped = || if cfg!(feature = "weakened-scratch") { Ok(()) } else { as_new(slot) };
     let clean = kill_everything(slot).and_then(|()| wiped());
     sys::exit_now(i32::from(clean.is_err()))
 }
 
-/// Kills until nothing of the slot lives. One `kill(-1)` reaches all processes at once, and the kernel lets no fork
-/// complete in a process with a pending SIGKILL, so a fork bomb can't outrun it. What `kill(-1)` returns says
-/// nothing: Linux answers 0 even where every process was out of reach.
+/// Kills until nothing of the slot lives, and at least once: a look alone can be evaded, by a process that lives on in a
+/// child, and that one in a child of its own, faster than `/proc` is read.
 fn kill_everything(slot: &SlotConfig) -> io::Result<()> {
     for round in 0..ROUNDS_MAX {
-        if !slot.anything_lives()? {
+        let killed = kill_round(slot.uid)?;
+        if killed && !slot.anything_lives()? {
             return Ok(());
         }
-        kill_round(slot.uid)?;
         std::thread::sleep(std::time::Duration::from_millis(round.min(20)));
     }
     Err(io::Error::other("processes remain"))
 }
 
-/// Signals are sent as the slot's own user, and so reach nobody else.
-fn kill_round(uid: u32) -> io::Result<()> {
+/// Whether everything of the uid was sent SIGKILL. What `kill(-1)` returns says nothing: Linux answers 0 even where
+/// every process was out of reach. That it was made with the right users is enough.
+///
+/// Signals are sent with the slot's uid as effective one, and so reach nobody else; the real and the saved one are
+/// another's, for by those it is decided who may be signalled: otherwise whoever is to be killed could stop the killer.
+fn kill_round(uid: u32) -> io::Result<bool> {
     let pid = sys::fork()?;
     if pid == 0 {
-        let killed = sys::become_user(uid, uid).and_then(|()| sys::kill_all());
+        let killed = sys::become_killer(uid + KILLER_UIDS, uid)
+            .and_then(|()| (0..SWEEPS).try_for_each(|_| sys::kill_all()));
         sys::exit_now(i32::from(killed.is_err()));
     }
-    // However this ended, the next look tells whether it was enough.
-    sys::wait_for(pid).map(drop)
+    Ok(sys::wait_for(pid)?.exited() == Some(0))
+}
+
+/// Empties the scratch directory, and takes back what its owner may have written on the directory itself: who may use it,
+/// and times. (Of the file system only the number of the next inode tells that somebody was there.)
+fn as_new(slot: &SlotConfig) -> io::Result<()> {
+    wipe(&slot.scratch)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let top = rustix::fs::open(&slot.scratch, flags, Mode::empty())?;
+    rustix::fs::fchmod(&top, Mode::RWXU)?;
+    let epoch = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let times = Timestamps { last_access: epoch, last_modification: epoch };
+    Ok(rustix::fs::futimens(&top, &times)?)
 }
 
 /// Empties a directory, however deep, with a bounded number of open files. Nothing else acts in there any more.

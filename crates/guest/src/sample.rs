@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::{Path, PathBuf};
 
-use crate::slot::lives_as;
+use crate::slot::{is_headless, lives_as, threads};
 
 /// What one user's processes use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -12,6 +13,29 @@ pub(crate) struct Sample {
     pub(crate) tasks: u64,
     /// Resident memory of all its processes, bytes; what forks share counts for each.
     pub(crate) memory_bytes: u64,
+}
+
+/// A mapping of a process that its forks would not have a copy of but would share, and could write to: what one of them
+/// wrote there, all later ones would read. A bundle that has one can't be a zygote.
+pub(crate) fn shared_memory_of(pid: i32) -> Option<String> {
+    match std::fs::read_to_string(format!("/proc/{pid}/maps")) {
+        Ok(maps) => maps.lines().find(|line| is_shared(line)).map(str::to_owned),
+        // Whoever can't be looked at is not believed.
+        Err(error) => Some(format!("what can't be seen: {error}")),
+    }
+}
+
+/// Whether a line of `/proc/PID/maps` is of shared memory that can be written to, or of some that belongs to no file and
+/// could be made so.
+fn is_shared(line: &str) -> bool {
+    let mut fields = line.split_ascii_whitespace();
+    let protection = fields.nth(1).unwrap_or("").as_bytes();
+    let file = fields.nth(3).unwrap_or("");
+    let of_image = file.starts_with("/runtime/")
+        || file.starts_with("/usr/")
+        || file.starts_with("/lib/")
+        || file.starts_with("/lib64/");
+    protection.get(3) == Some(&b's') && (protection.get(1) == Some(&b'w') || !of_image)
 }
 
 /// Looks at every process once.
@@ -24,7 +48,12 @@ pub(crate) fn of_all_users() -> io::Result<HashMap<u32, Sample>> {
         }
         // A process may leave at any time.
         let Ok(status) = std::fs::read_to_string(entry.path().join("status")) else { continue };
-        let Some((uid, sample)) = parse(&status) else { continue };
+        let here = alive_at(&entry.path(), &status);
+        let Some((uid, mut sample)) = parse(&status) else { continue };
+        if here != entry.path() {
+            sample.memory_bytes = std::fs::read_to_string(here.join("status"))
+                .map_or(0, |status| resident(&status).unwrap_or(0));
+        }
         let sum = found.entry(uid).or_default();
         sum.tasks += sample.tasks;
         sum.memory_bytes += sample.memory_bytes;
@@ -39,7 +68,8 @@ pub(crate) fn anonymous_bytes_of_user(uid: u32) -> io::Result<u64> {
         let here = entry?.path();
         let Ok(status) = std::fs::read_to_string(here.join("status")) else { continue };
         if lives_as(&status, uid) {
-            sum += std::fs::read_to_string(here.join("smaps")).map_or(0, |text| anonymous(&text));
+            let smaps = alive_at(&here, &status).join("smaps");
+            sum += std::fs::read_to_string(smaps).map_or(0, |text| anonymous(&text));
         }
     }
     Ok(sum)
@@ -60,19 +90,35 @@ fn anonymous(smaps: &str) -> u64 {
 
 /// Resident memory that a process has now, bytes.
 pub(crate) fn memory_bytes_of(pid: i32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    Some(parse(&status)?.1.memory_bytes)
+    resident(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+}
+
+/// Where a process' memory is to be read: of one whose first thread has left, only its other threads tell.
+fn alive_at(process: &Path, status: &str) -> PathBuf {
+    if !is_headless(status) {
+        return process.to_owned();
+    }
+    let tasks = std::fs::read_dir(process.join("task")).into_iter().flatten().flatten();
+    let alive = |task: &PathBuf| {
+        std::fs::read_to_string(task.join("status")).is_ok_and(|status| !is_headless(&status))
+    };
+    tasks.map(|task| task.path()).find(alive).unwrap_or_else(|| process.to_owned())
+}
+
+/// From `/proc/PID/status`: resident memory, bytes.
+fn resident(status: &str) -> Option<u64> {
+    field(status, "VmRSS:")?.checked_mul(1024)
+}
+
+fn field(status: &str, name: &str) -> Option<u64> {
+    let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+    value.split_whitespace().next()?.parse().ok()
 }
 
 /// From `/proc/PID/status`; `None` of a corpse.
 fn parse(status: &str) -> Option<(u32, Sample)> {
-    let field = |name: &str| {
-        let value = status.lines().find_map(|line| line.strip_prefix(name))?;
-        value.split_whitespace().next()?.parse::<u64>().ok()
-    };
-    let uid = u32::try_from(field("Uid:")?).ok()?;
-    let tasks = field("Threads:").unwrap_or(1);
-    let memory_bytes = field("VmRSS:").unwrap_or(0).saturating_mul(1024);
+    let uid = u32::try_from(field(status, "Uid:")?).ok()?;
+    let (tasks, memory_bytes) = (threads(status), resident(status).unwrap_or(0));
     lives_as(status, uid).then_some((uid, Sample { tasks, memory_bytes }))
 }
 
@@ -86,8 +132,23 @@ mod tests {
             "Name:\tnode\nState:\tS (sleeping)\nUid:\t7\t7\t7\t7\nVmRSS:\t20 kB\nThreads:\t3\n";
         let sample = Sample { tasks: 3, memory_bytes: 20 * 1024 };
         assert_eq!(parse(status), Some((7, sample)));
-        assert_eq!(parse(&status.replace("S (sleeping)", "Z (zombie)")), None);
+        let headless = status.replace("S (sleeping)", "Z (zombie)");
+        assert_eq!(parse(&headless), Some((7, sample)), "its other threads go on");
+        assert_eq!(parse(&headless.replace("Threads:\t3", "Threads:\t1")), None);
         assert_eq!(parse(""), None);
+    }
+
+    #[test]
+    fn memory_that_forks_would_share_is_found() {
+        let check = |protection: &str, file: &str| {
+            is_shared(&format!(
+                "7f00-7f01 {protection} 00000000 00:01 1026                  {file}"
+            ))
+        };
+        assert!(!check("rw-p", "") && !check("rw-p", "/runtime/node"));
+        assert!(check("rw-s", "/dev/zero (deleted)") && check("---s", "/dev/zero (deleted)"));
+        assert!(check("r--s", "/memfd:x (deleted)") && check("rw-s", "/lib/x"));
+        assert!(!check("r--s", "/usr/lib/x86_64-linux-gnu/gconv/gconv-modules.cache"));
     }
 
     #[test]

@@ -115,12 +115,25 @@ fn count_in(paths: &str, name: &str) -> usize {
     paths.lines().filter(|line| last(line)).count()
 }
 
-/// Whether `/proc/PID/status` is of a process with this uid that is more than a corpse.
+/// Whether `/proc/PID/status` is of a process with this uid that is more than a corpse. One whose first thread has left
+/// looks like a corpse, and is none while it has others.
 pub(crate) fn lives_as(status: &str, uid: u32) -> bool {
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-    let is_corpse = field("State:").is_some_and(|state| state.trim_start().starts_with(['Z', 'X']));
+    let is_corpse = is_headless(status) && threads(status) <= 1;
     let uids = field("Uid:").unwrap_or("");
     !is_corpse && uids.split_whitespace().any(|it| it == uid.to_string())
+}
+
+/// Whether `/proc/PID/status` is of a process whose first thread has left.
+pub(crate) fn is_headless(status: &str) -> bool {
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    state.is_some_and(|state| state.trim_start().starts_with(['Z', 'X']))
+}
+
+/// From `/proc/PID/status`: threads, the first included even if it has left.
+pub(crate) fn threads(status: &str) -> u64 {
+    let threads = status.lines().find_map(|line| line.strip_prefix("Threads:"));
+    threads.and_then(|threads| threads.trim().parse().ok()).unwrap_or(1)
 }
 
 /// The number behind `key` in lines of `key number`.
@@ -151,6 +164,8 @@ mod tests {
         assert!(lives_as("State:\tS (sleeping)\nUid:\t9\t9\t9\t9\n", 9));
         assert!(lives_as("State:\tR (running)\nUid:\t5\t5\t9\t5\n", 9));
         assert!(!lives_as("State:\tZ (zombie)\nUid:\t9\t9\t9\t9\n", 9));
+        assert!(!lives_as("State:\tZ (zombie)\nUid:\t9\t9\t9\t9\nThreads:\t1\n", 9));
+        assert!(lives_as("State:\tZ (zombie)\nUid:\t9\t9\t9\t9\nThreads:\t2\n", 9));
         assert!(!lives_as("State:\tS (sleeping)\nUid:\t99\t99\t99\t99\n", 9));
         assert!(!lives_as("", 9));
     }

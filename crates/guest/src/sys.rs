@@ -181,6 +181,17 @@ pub(crate) fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes `uid` to act with and `own` to be known by, without supplementary groups.
+pub(crate) fn become_killer(own: u32, uid: u32) -> io::Result<()> {
+    // SAFETY: setgroups with a count of 0 reads nothing from the pointer.
+    check(unsafe { libc::setgroups(0, std::ptr::null()) })?;
+    // SAFETY: plain integers.
+    check(unsafe { libc::setresgid(own, own, own) })?;
+    // SAFETY: plain integers.
+    check(unsafe { libc::setresuid(own, uid, own) })?;
+    Ok(())
+}
+
 /// Sets a resource limit, soft and hard alike.
 pub(crate) fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
     limits(resource, value, value)

@@ -101,10 +101,10 @@ impl Zygote {
         self.failed.get_or_insert(GuestError { stage: stage.to_owned(), message });
     }
 
-    /// Keeps the end of what it writes. `false` at the end of the pipe.
+    /// Keeps the end of what it writes, as much as a pipe holds in one turn. `false` at the end of the pipe.
     pub(crate) fn read_output(&mut self) -> bool {
         let mut buffer = [0_u8; 4096];
-        loop {
+        for _ in 0..OUTPUT_BYTES_MAX / 1024 {
             match rustix::io::read(&self.output_pipe, &mut buffer) {
                 Ok(0) => return false,
                 Ok(count) => self.output.extend(&buffer[..count]),
@@ -115,6 +115,7 @@ impl Zygote {
             let over = self.output.len().saturating_sub(OUTPUT_BYTES_MAX);
             self.output.drain(..over);
         }
+        true
     }
 
     /// The word to the worker about a zygote that failed.

@@ -30,6 +30,7 @@ mod oauth;
 mod platform;
 mod proxy;
 mod records;
+mod redact;
 mod rotate;
 mod run;
 mod seal;

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::error::PlatformError;
 use crate::model::{LogEntry, LogPage};
 use crate::platform::Platform;
+use crate::redact::Redaction;
 
 /// Lines on one page.
 const PAGE_LENGTH_MAX: usize = 1_000;
@@ -27,7 +28,9 @@ impl Platform {
             return Ok(());
         }
         let attempt = lease.attempt;
-        let rows: Vec<_> = lines.into_iter().map(|line| row_of(line, attempt)).collect();
+        let redaction = self.redaction_for(lease).await?;
+        let clean = |line: LogLine| LogLine { message: redaction.apply(line.message), ..line };
+        let rows: Vec<_> = lines.into_iter().map(|line| row_of(clean(line), attempt)).collect();
         let held = lease.lease.clone();
         let kept = self
             .db
@@ -46,6 +49,22 @@ impl Platform {
                 Ok(())
             }
             Err(FenceError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// What must not be in the log of an execution: the credentials of its connection, if its version can have them. Those
+    /// that it fetched of another connection, or that were renewed since, are not known here.
+    async fn redaction_for(&self, lease: &Lease) -> Result<Redaction, PlatformError> {
+        let (tenant, integration) = (&lease.function.tenant, &lease.function.integration);
+        let Some(connection) = &lease.connection else { return Ok(Redaction::default()) };
+        if !self.version(tenant, &lease.version).await?.spec.uses.secrets {
+            return Ok(Redaction::default());
+        }
+        match self.open_connection(tenant, integration, connection).await {
+            Ok(open) => Ok(Redaction::of(&open.credentials)),
+            // Deleted since: what nobody can look up is not looked for.
+            Err(PlatformError::NotFound { .. }) => Ok(Redaction::default()),
+            Err(error) => Err(error),
         }
     }
 

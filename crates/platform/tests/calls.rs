@@ -318,6 +318,35 @@ async fn an_action_that_calls_another_gets_its_output_or_its_error() {
 }
 
 #[tokio::test]
+async fn a_log_has_no_credentials_of_its_connection_in_it() {
+    let world = world().await;
+    let auth = AuthSettings { mode: AuthMode::Bearer, ..AuthSettings::default() };
+    let settings = IntegrationSettings { auth, ..IntegrationSettings::default() };
+    let token = "a-token-to-hide".to_owned();
+    let credentials = Credentials { token: Some(token.clone()), ..Credentials::default() };
+    world.connect(settings, credentials).await;
+    let mut declares = action("declares");
+    declares["uses"] = json!({"secrets": true});
+    world.deploy(&[declares]).await;
+    let call = bulkhead_platform::ActionCall {
+        integration: demo(),
+        name: FunctionName::parse("declares").unwrap(),
+        connection: Some(connection()),
+        input: Value::Null,
+        idempotency_key: None,
+        concurrency: None,
+        start_within: None,
+    };
+    world.platform.run_action(&tenant(), call).await.unwrap();
+    let lease = world.lease().await;
+    let message = format!("{token} Bearer {token} {}", hex::encode(&token));
+    let line = LogLine { at: 1, level: "info".into(), message };
+    world.platform.log(&lease, vec![line]).await.unwrap();
+    let logs = world.platform.logs(&lease.lease.execution, 0, 10).await.unwrap();
+    assert_eq!(logs.lines[0].message, "[redacted] Bearer [redacted] [redacted]");
+}
+
+#[tokio::test]
 async fn logs_are_read_in_pages_and_followed() {
     let (world, lease) = syncing().await;
     let id = &lease.lease.execution;

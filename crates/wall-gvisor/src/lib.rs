@@ -84,7 +84,7 @@ impl Kind for Gvisor {
             KERNEL_MEMORY_MIB + BASE_MEMORY_MIB + slots * (spec.memory_mib + spec.scratch_mib);
         let each = u64::from(spec.processes) + RUNTIME_TASKS;
         let tasks = KERNEL_TASKS + TASKS_EACH * (slots + 1) * each;
-        Tree { memory_mib, tasks: Some(tasks), slots: None }
+        Tree { memory_mib, tasks: Some(tasks), base: None, slots: None }
     }
 
     fn become_guest(&self, child: Child<'_>) -> WallError {

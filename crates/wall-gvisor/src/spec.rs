@@ -2,6 +2,7 @@
 
 use bulkhead_guest::fds;
 use bulkhead_wall::CompartmentSpec;
+use bulkhead_wall_process::mounts::scratch_of;
 use bulkhead_wall_process::namespaces::SLOT_UID_FIRST;
 use serde_json::{Value, json};
 
@@ -110,7 +111,7 @@ fn mounts(spec: &CompartmentSpec) -> Vec<Value> {
         let size = format!("size={}m", spec.scratch_mib);
         let owner = [format!("uid={uid}"), format!("gid={uid}")];
         let options = [size.as_str(), "mode=0700", &owner[0], &owner[1]];
-        mounts.push(tmpfs(&format!("/scratch/{slot}"), &options));
+        mounts.push(tmpfs(&scratch_of(slot).to_string_lossy(), &options));
     }
     mounts
 }

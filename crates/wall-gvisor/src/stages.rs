@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use bulkhead_guest::config::SlotConfig;
@@ -74,7 +74,10 @@ fn build_root(runsc: &Path, plan: &Plan<'_>) -> io::Result<()> {
         std::fs::create_dir(at(directory))?;
     }
     image(plan.rootfs, &at(IMAGE))?;
-    mounts::bundles(&at(IMAGE), plan.spec)?;
+    mounts::bundles(&at(IMAGE), plan)?;
+    for slot in 0..plan.spec.slots {
+        mounts::slot_place(&at(IMAGE).join(WORKSHOP), slot, plan.place)?;
+    }
     std::fs::write(at(RUNSC), "")?;
     mounts::bind_read_only(runsc, &at(RUNSC))?;
     mount("proc", at("/proc"), "proc", flags | MountFlags::NOEXEC, None)?;
@@ -122,7 +125,7 @@ fn files_max() -> io::Result<u64> {
 fn descriptors(stream: OwnedFd, words: OwnedFd, spec: &CompartmentSpec) -> io::Result<()> {
     let slot = |slot: u32| SlotConfig {
         uid: SLOT_UID_FIRST + slot,
-        scratch: PathBuf::from(mounts::SCRATCH).join(slot.to_string()),
+        scratch: mounts::scratch_of(slot),
         cgroup: bulkhead_guest::config::SlotCgroup::default(),
     };
     let slots = (0..spec.slots).map(slot).collect();

@@ -22,6 +22,8 @@ fn start() -> LauncherHandle {
     let gvisor = Gvisor::find().expect("runsc, which scripts/setup.sh installs");
     let config = LauncherConfig {
         rootfs: bulkhead_testkit::rootfs().unwrap_or_else(|error| panic!("{error}")),
+        bundles: std::env::temp_dir(),
+        holes: launcher::Holes::Refused,
         instance: format!("test-g-{}", std::process::id()),
         walls: vec![Box::new(gvisor)],
     };

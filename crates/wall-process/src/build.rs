@@ -36,6 +36,8 @@ pub(crate) struct Built {
 pub struct Plan<'a> {
     /// The runtime image's root file system.
     pub rootfs: &'a Path,
+    /// Below which bundles are; nothing else of the host is mounted.
+    pub bundles: &'a Path,
     /// The trees of this server.
     pub cgroups: &'a Cgroups,
     /// What was asked for.

@@ -19,8 +19,7 @@ use rustix::fs::{Mode, OFlags};
 
 pub use layout::{Hierarchy, Layout, LayoutError, detect};
 
-/// What guest and zygotes may use beside the slots, MiB: Node.js with a large bundle.
-pub const BASE_MEMORY_MIB: u64 = 1024;
+pub use bulkhead_guest::config::BASE_MEMORY_MIB;
 
 /// Rounds of killing and looking again when something is to be removed, 5 ms apart.
 const ROUNDS_MAX: u32 = 1_000;
@@ -37,10 +36,22 @@ pub struct Cgroups {
 pub struct Tree {
     /// Memory of all of it, MiB.
     pub memory_mib: u64,
-    /// Processes and threads of all of it; `None` where the slots' own limits do.
+    /// Processes and threads of all of it; `None` where the limits of its parts do.
     pub tasks: Option<u64>,
+    /// What guest and zygotes may use of it; `None` where the wall's kernel is among them.
+    pub base: Option<BaseTree>,
     /// Cgroups of its own that each slot gets; none where the wall's kernel is not the host's.
     pub slots: Option<SlotTree>,
+}
+
+/// What the cgroup of guest and zygotes is to look like. Without limits of its own, a bundle could use up what is meant
+/// for all slots, and every process of the machine, while it loads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BaseTree {
+    /// Memory, MiB.
+    pub memory_mib: u64,
+    /// Processes and threads.
+    pub tasks: u64,
 }
 
 /// What each slot's cgroup is to look like.
@@ -109,7 +120,11 @@ impl Cgroups {
             if let Some(tasks) = tree.tasks.filter(|_| hierarchy.has("pids")) {
                 set(&top, "pids.max", tasks)?;
             }
-            make(&top.join("base"))?;
+            let base = top.join("base");
+            make(&base)?;
+            if let Some(limits) = &tree.base {
+                limit(&base, hierarchy, limits.memory_mib, limits.tasks)?;
+            }
             if let Some(slots) = &tree.slots {
                 create_slots(&top, hierarchy, slots)?;
             }
@@ -203,12 +218,17 @@ fn create_slots(top: &Path, hierarchy: &Hierarchy, slots: &SlotTree) -> io::Resu
     for slot in 0..slots.count {
         let path = top.join(slot_name(slot));
         make(&path)?;
-        if hierarchy.has("memory") {
-            set_memory(&path, hierarchy, slots.memory_mib)?;
-        }
-        if hierarchy.has("pids") {
-            set(&path, "pids.max", slots.tasks)?;
-        }
+        limit(&path, hierarchy, slots.memory_mib, slots.tasks)?;
+    }
+    Ok(())
+}
+
+fn limit(path: &Path, hierarchy: &Hierarchy, memory_mib: u64, tasks: u64) -> io::Result<()> {
+    if hierarchy.has("memory") {
+        set_memory(path, hierarchy, memory_mib)?;
+    }
+    if hierarchy.has("pids") {
+        set(path, "pids.max", tasks)?;
     }
     Ok(())
 }

@@ -28,11 +28,25 @@ const SLOTS_MAX: u32 = 1_024;
 pub struct LauncherConfig {
     /// The runtime image's root file system.
     pub rootfs: PathBuf,
+    /// Below which the server keeps bundles: of nothing else will it be shown anything inside of a compartment.
+    pub bundles: PathBuf,
+    /// Whether an image that has a hole in it on purpose may be used: to see that the audit notices.
+    pub holes: Holes,
     /// Names this server among those of the machine: letters, digits and dashes, the same at every start, so that
     /// a start can clean up what a killed predecessor left.
     pub instance: String,
     /// What it can build; one of each.
     pub walls: Vec<Box<dyn Kind>>,
+}
+
+/// Whether an image with a hole in it is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Holes {
+    /// As ever.
+    #[default]
+    Refused,
+    /// By a test of the audit.
+    Wanted,
 }
 
 /// The server's end: to be made walls of ([`crate::walls`]).
@@ -82,13 +96,7 @@ fn check(config: &LauncherConfig) -> Result<(), WallError> {
             "building compartments needs root; `bulkhead doctor` tells what else would do",
         ));
     }
-    if !config.rootfs.join("runtime/guest").exists() {
-        let message = format!(
-            "{} holds no runtime image; `cargo xtask build` makes one",
-            config.rootfs.display()
-        );
-        return Err(WallError::new("image", message));
-    }
+    check_image(config)?;
     let safe = |c: char| c.is_ascii_alphanumeric() || c == '-';
     if config.instance.is_empty()
         || config.instance.len() > 64
@@ -98,6 +106,27 @@ fn check(config: &LauncherConfig) -> Result<(), WallError> {
             "launcher",
             format!("{:?} is no instance name", config.instance),
         ));
+    }
+    Ok(())
+}
+
+/// The runtime image is there, and whole.
+fn check_image(config: &LauncherConfig) -> Result<(), WallError> {
+    if !config.rootfs.join("runtime/guest").exists() {
+        let message = format!(
+            "{} holds no runtime image; `cargo xtask build` makes one",
+            config.rootfs.display()
+        );
+        return Err(WallError::new("image", message));
+    }
+    let mark = bulkhead_guest::WEAKENED_MARK.trim_start_matches('/');
+    if config.rootfs.join(mark).exists() && config.holes == Holes::Refused {
+        let message = format!(
+            "{} has a hole in it on purpose, for tests of the audit, and isolates nothing: \
+             `cargo xtask image` makes one without",
+            config.rootfs.display()
+        );
+        return Err(WallError::new("image", message));
     }
     Ok(())
 }
@@ -212,7 +241,10 @@ impl Launcher {
         let number = self.last_number;
         let cgroups = self.cgroups.clone();
         let rootfs = self.config.rootfs.clone();
-        let plan = Plan { rootfs: &rootfs, cgroups: &cgroups, spec, number, place };
+        let bundles = std::path::absolute(&self.config.bundles)
+            .map_err(|error| WallError::new("mounts", error.to_string()))?;
+        let plan =
+            Plan { rootfs: &rootfs, bundles: &bundles, cgroups: &cgroups, spec, number, place };
         let built = cgroups
             .create(number, &kind.tree(spec))
             .map_err(|error| WallError::new("cgroup", error.to_string()))
@@ -283,5 +315,32 @@ impl Launcher {
         debug_assert!(self.socket.as_raw_fd() == 3);
         bulkhead_guest::send(&self.socket, &bytes, fds)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn an_image_with_a_hole_in_it_is_refused_by_name() {
+        let image = tempfile::tempdir().unwrap();
+        std::fs::create_dir(image.path().join("runtime")).unwrap();
+        std::fs::write(image.path().join("runtime/guest"), "").unwrap();
+        let check = |holes| {
+            let config = LauncherConfig {
+                rootfs: image.path().into(),
+                bundles: image.path().into(),
+                holes,
+                instance: "it".to_owned(),
+                walls: Vec::new(),
+            };
+            check_image(&config).map_err(|error| error.to_string())
+        };
+        assert_eq!(check(Holes::Refused), Ok(()));
+        std::fs::write(image.path().join("runtime/weakened"), "").unwrap();
+        assert!(check(Holes::Refused).unwrap_err().contains("has a hole in it on purpose"));
+        assert_eq!(check(Holes::Wanted), Ok(()));
     }
 }

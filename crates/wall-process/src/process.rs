@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use bulkhead_guest::config::{RUNTIME_TASKS, SlotCgroup, SlotConfig};
@@ -11,13 +11,20 @@ use bulkhead_guest::fds;
 use bulkhead_wall::{Capability, CompartmentSpec, WallError};
 
 use crate::build::{Child, Plan};
-use crate::cgroup::{self, BASE_MEMORY_MIB, SlotTree, Tree};
+use crate::cgroup::{self, BASE_MEMORY_MIB, BaseTree, SlotTree, Tree};
 use crate::kind::{GUEST_FILES_MAX, Kind, configuration, guest_config, null, stage};
 use crate::namespaces::{self, SLOT_UID_FIRST};
 use crate::{mounts, probe, sys};
 
 /// The guest's program, inside.
 const GUEST: &str = "/runtime/guest";
+
+/// Processes and threads of guest and zygotes: Node.js has a dozen threads.
+const BASE_TASKS: u64 = 256;
+
+/// Processes there that belong to a slot: its sandbox until it has joined the slot's cgroups; who kills and wipes, and its
+/// helper.
+const TASKS_OF_SLOT_IN_BASE: u64 = 3;
 
 /// Namespaces, mounts, cgroups, seccomp and Landlock of the host's kernel.
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,8 +45,13 @@ impl Kind for Process {
             memory_mib: spec.memory_mib,
             tasks: u64::from(spec.processes) + RUNTIME_TASKS,
         };
-        let memory_mib = BASE_MEMORY_MIB + u64::from(spec.slots) * spec.memory_mib;
-        Tree { memory_mib, tasks: None, slots: Some(slots) }
+        let count = u64::from(spec.slots);
+        let base = BaseTree {
+            memory_mib: BASE_MEMORY_MIB,
+            tasks: BASE_TASKS + TASKS_OF_SLOT_IN_BASE * count,
+        };
+        let memory_mib = count.saturating_mul(spec.memory_mib).saturating_add(BASE_MEMORY_MIB);
+        Tree { memory_mib, tasks: None, base: Some(base), slots: Some(slots) }
     }
 
     fn become_guest(&self, child: Child<'_>) -> WallError {
@@ -56,7 +68,7 @@ fn become_guest(child: Child<'_>) -> WallError {
         stage("cgroup_namespace", sys::unshare(libc::CLONE_NEWCGROUP))?;
         stage("host_name", rustix::system::sethostname(b"sandbox").map_err(io::Error::from))?;
         let slots = stage("slots", slots(&plan))?;
-        stage("mounts", mounts::build(plan.rootfs, plan.spec, plan.place))?;
+        stage("mounts", mounts::build(&plan))?;
         stage("pivot_root", mounts::pivot(plan.rootfs))?;
         stage("rlimits", sys::limit(libc::RLIMIT_CORE, 0))?;
         stage("rlimits", sys::limit_at_most(libc::RLIMIT_NOFILE, GUEST_FILES_MAX))?;
@@ -98,7 +110,7 @@ fn slots(plan: &Plan<'_>) -> io::Result<Vec<SlotConfig>> {
             memory_events: files.memory_events.map(&mut placed).transpose()?,
             pids_events: files.pids_events.map(&mut placed).transpose()?,
         };
-        let scratch = PathBuf::from(mounts::SCRATCH).join(slot.to_string());
+        let scratch = mounts::scratch_of(slot);
         slots.push(SlotConfig { uid: SLOT_UID_FIRST + slot, scratch, cgroup });
     }
     Ok(slots)

@@ -69,6 +69,8 @@ fn main() -> ExitCode {
     }
     let config = launcher::LauncherConfig {
         rootfs: bulkhead_testkit::rootfs().unwrap_or_else(|error| panic!("{error}")),
+        bundles: std::env::temp_dir(),
+        holes: launcher::Holes::Refused,
         instance: format!("channel-{}", std::process::id()),
         walls: vec![Box::new(Process)],
     };

@@ -20,6 +20,8 @@ fn start() -> LauncherHandle {
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let config = LauncherConfig {
         rootfs: bulkhead_testkit::rootfs().unwrap_or_else(|error| panic!("{error}")),
+        bundles: std::env::temp_dir(),
+        holes: launcher::Holes::Refused,
         instance: format!("test-{}", std::process::id()),
         walls: vec![Box::new(Process)],
     };

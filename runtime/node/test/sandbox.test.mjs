@@ -31,6 +31,24 @@ for (const flags of [[], ['--single-threaded']]) {
     assert.equal((await peer.result()).output, 1);
   });
 
+  check('fs.watch tells of what is made, changed and removed', async () => {
+    const watch = `async () => {
+      const told = [];
+      const next = (watcher) => new Promise((done) => watcher.once('change', (kind, name) => done(told.push(kind + ' ' + name))));
+      const watcher = fs.watch('.');
+      for (const act of [() => fs.writeFileSync('a', 'x'), () => fs.writeFileSync('a', 'longer'), () => fs.rmSync('a')]) {
+        const change = next(watcher);
+        act();
+        await change;
+      }
+      await new Promise((done) => { watcher.once('close', done); watcher.close(); });
+      try { fs.watch('nothing-there'); } catch (error) { told.push(error.code); }
+      return told;
+    }`;
+    const { result } = await ran(action(watch));
+    assert.deepEqual(result.output, ['rename a', 'change a', 'rename a', 'ENOENT']);
+  });
+
   check('the process looks as declared, and nothing of the zygote shows', async () => {
     const { peer, result } = await ran(
       action('async () => ({ env: process.env, cwd: process.cwd(), pid: process.pid, cpus: os.cpus().length })').replace('import fs', "import os from 'node:os'; import fs"),

@@ -7,6 +7,8 @@ exports.attack = (t, { native }) => {
   const own = Number(fs.readlinkSync('/proc/self'));
   t.try('process 1', () => process.kill(1, signal));
   t.try('its parent', () => process.kill(process.ppid, signal));
+  t.try('stop its parent', () => process.kill(process.ppid, native ? 0 : 'SIGSTOP'));
+  t.try('the group of its parent', () => process.kill(-process.ppid, native ? 0 : 'SIGSTOP'));
   const reached = [];
   let why = 'ESRCH';
   for (let pid = 1; pid < 65_536; pid++) {

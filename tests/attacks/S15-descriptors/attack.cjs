@@ -9,4 +9,5 @@ exports.attack = (t) => {
     t.refused('six thousand open files', `${error.code} after ${open.length}`);
   }
   for (const fd of open) fs.closeSync(fd);
+  lib.calls(t, 19);
 };

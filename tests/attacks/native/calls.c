@@ -152,6 +152,12 @@ static void kernel_code(int fd)
     TRY("ioperm", __NR_ioperm, 0x10000, 1, 1, 0, 0, 0);
     TRY("vmsplice", __NR_vmsplice, -1, BAD, 1, 0, 0, 0);
     TRY("personality", __NR_personality, 0x0040000, 0, 0, 0, 0, 0);
+    TRY("cachestat", 451, -1, BAD, BAD, 0, 0, 0);
+    /* Programs for the kernel's BPF machine, by way of a socket that is allowed. */
+    long s = CALL(__NR_socket, 1, 1, 0, 0, 0, 0);
+    TRY("attach a BPF filter", __NR_setsockopt, s, 1, 26, BAD, 16, 0);
+    TRY("attach a BPF program", __NR_setsockopt, s, 1, 50, BAD, 4, 0);
+    CALL(__NR_close, s, 0, 0, 0, 0, 0);
 }
 
 static void keys(int fd)
@@ -272,6 +278,215 @@ static void shared(int fd)
     TRY("mq_open", __NR_mq_open, "audit", 0102, 0666, 0, 0, 0);
 }
 
+/* What shared, read-only files tell of everybody else who uses them, or do to them. */
+static void watching(int fd)
+{
+    char page[16];
+    long vector[2] = {(long)page, sizeof page};
+    long file = CALL(__NR_open, "/proc/self/exe", 0, 0, 0, 0, 0);
+    long root = CALL(__NR_open, "/", 0200000, 0, 0, 0, 0);
+    long watch = CALL(__NR_inotify_init1, 0, 0, 0, 0, 0, 0);
+    tell(fd, "inotify", watch);
+    TRY("watch the program", __NR_inotify_add_watch, watch, "/proc/self/exe", 0x20, 0, 0, 0);
+    TRY("watch the root", __NR_inotify_add_watch, watch, "/", 0x21, 0, 0, 0);
+    TRY("fanotify", __NR_fanotify_init, 0x200, 0, 0, 0, 0, 0);
+    TRY("notify of the root", __NR_fcntl, root, 1026, 0x20, 0, 0, 0);
+    TRY("a signal when it is used", __NR_fcntl, root, 10, 10, 0, 0, 0);
+    TRY("own what is used", __NR_fcntl, root, 8, 1, 0, 0, 0);
+    TRY("lease on the program", __NR_fcntl, file, 1024, 0, 0, 0, 0);
+    TRY("lock the program", __NR_flock, file, 6, 0, 0, 0, 0);
+    TRY("forget its pages", __NR_fadvise64, file, 0, 4096, 4, 0, 0);
+    TRY("read ahead", __NR_readahead, file, 0, 4096, 0, 0, 0);
+    TRY("only what is in memory", __NR_preadv2, file, vector, 1, 0, 0, 8);
+    TRY("which pages are in memory", __NR_mincore, 0, 0, page, 0, 0, 0);
+    /* On no pages: the question is whether the advice is taken at all. */
+    TRY("merge with equal pages", __NR_madvise, 0, 0, 12, 0, 0, 0);
+    CALL(__NR_close, watch, 0, 0, 0, 0, 0);
+    CALL(__NR_close, root, 0, 0, 0, 0, 0);
+    CALL(__NR_close, file, 0, 0, 0, 0, 0);
+}
+
+/* The clock of a process: the time that it has used (clock_getcpuclockid). */
+#define CLOCK_OF(pid) ((~(pid)) << 3 | 2)
+
+/* Parents, and what else makes a process kin to another. */
+static void kin(int fd)
+{
+    char room[16];
+    long parent = CALL(__NR_getppid, 0, 0, 0, 0, 0, 0);
+    clone_with(fd, "a child for its parent", 0x8000 /* CLONE_PARENT */);
+    clone_with(fd, "a child for its tracer", 0x2000 /* CLONE_PTRACE */);
+    TRY("die with its parent", __NR_prctl, 1, 9, 0, 0, 0, 0);
+    TRY("clock of process 1", __NR_clock_gettime, CLOCK_OF(1L), room, 0, 0, 0, 0);
+    TRY("clock of its parent", __NR_clock_gettime, CLOCK_OF(parent), room, 0, 0, 0, 0);
+    TRY("timer on process 1", __NR_timer_create, CLOCK_OF(1L), 0, room, 0, 0, 0);
+    long handle = CALL(__NR_pidfd_open, parent, 0, 0, 0, 0, 0);
+    tell(fd, "handle on its parent", handle);
+    TRY("descriptor of its parent", __NR_pidfd_getfd, handle, 0, 0, 0, 0, 0);
+    TRY("signal by handle", __NR_pidfd_send_signal, handle, 0, 0, 0, 0, 0);
+    TRY("limits of its parent", __NR_prlimit64, parent, 7, 0, room, 0, 0);
+    if (handle >= 0)
+        CALL(__NR_close, handle, 0, 0, 0, 0, 0);
+    /* Who listened while the bundle was loaded: attack.cjs. Nobody there is as good as nobody to be reached. */
+    struct {
+        unsigned short family;
+        char name[16];
+    } address = {1, {0, 'b', 'u', 'l', 'k', 'h', 'e', 'a', 'd', '-', 'k', 'i', 'n'}};
+    long s = CALL(__NR_socket, 1, 1, 0, 0, 0, 0);
+    long r = CALL(__NR_connect, s, &address, 2 + 13, 0, 0, 0);
+    tell(fd, "a socket from when it was loaded", r == -111 ? -1 : r);
+    CALL(__NR_close, s, 0, 0, 0, 0, 0);
+}
+
+static void raise_limit(int fd, const char *name, long resource)
+{
+    unsigned long limit[2] = {~0UL, ~0UL};
+    TRY(name, __NR_prlimit64, 0, resource, limit, 0, 0, 0);
+}
+
+static void limits(int fd)
+{
+    raise_limit(fd, "core dumps", 4);
+    raise_limit(fd, "open files", 7);
+    raise_limit(fd, "locked memory", 8);
+    raise_limit(fd, "message queues", 12);
+    raise_limit(fd, "nice", 13);
+    raise_limit(fd, "real-time priority", 14);
+}
+
+static void rest(long ms)
+{
+    long time[2] = {ms / 1000, ms % 1000 * 1000000};
+    CALL(__NR_nanosleep, time, 0, 0, 0, 0, 0);
+}
+
+static void leave_file(const char *name)
+{
+    long r = CALL(__NR_open, name, 0101 /* O_CREAT | O_WRONLY */, 0666, 0, 0, 0);
+    if (r >= 0)
+        CALL(__NR_close, r, 0, 0, 0, 0, 0);
+}
+
+static long seconds(void)
+{
+    long time[2] = {0, 0};
+    CALL(__NR_clock_gettime, 1, time, 0, 0, 0, 0);
+    return time[0];
+}
+
+/* A process by itself, that nobody waits for. */
+static void detach(void)
+{
+    CALL(__NR_setsid, 0, 0, 0, 0, 0, 0);
+    CALL(__NR_close_range, 0, 0x7fffffff, 0, 0, 0, 0);
+}
+
+/* Lives on in a child, and that in a child of its own, faster than anybody can look for it; for so long. */
+static void hop(int fd, long most)
+{
+    long r = CALL(__NR_fork, 0, 0, 0, 0, 0, 0);
+    if (r == 0) {
+        detach();
+        long end = seconds() + most;
+        for (long hops = 0; hops % 64 || seconds() < end; hops++) {
+            if (hops % 16 == 0)
+                leave_file("hopper");
+            long child = CALL(__NR_fork, 0, 0, 0, 0, 0, 0);
+            if (child != 0)
+                CALL(__NR_exit_group, 0, 0, 0, 0, 0, 0);
+        }
+        CALL(__NR_exit_group, 0, 0, 0, 0, 0, 0);
+    }
+    tell(fd, "go on in children", r);
+}
+
+#define THREAD 0x10f00L /* CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD */
+
+/* A process whose first thread has left: it looks like a corpse, and its other thread goes on for so long. */
+static void behead(int fd, long most)
+{
+    long r = CALL(__NR_fork, 0, 0, 0, 0, 0, 0);
+    if (r == 0) {
+        detach();
+        /* The thread starts on the same stack, as after fork, and must not come back to where the first one was. */
+        long stack = CALL(__NR_mmap, 0, 65536, 3, 0x22, -1, 0);
+        long thread;
+        register long r10 __asm__("r10") = 0;
+        register long r8 __asm__("r8") = 0;
+        register long r12 __asm__("r12") = seconds() + most;
+        __asm__ volatile("syscall\n"
+                         "test %%rax, %%rax\n"
+                         "jnz 1f\n"
+                         "mov %%r12, %%rdi\n"
+                         "and $-16, %%rsp\n"
+                         "call headless\n"
+                         "1:\n"
+                         : "=a"(thread)
+                         : "a"(__NR_clone), "D"(THREAD), "S"(stack + 65536 - 64), "d"(0), "r"(r10), "r"(r8), "r"(r12)
+                         : "rcx", "r11", "memory");
+        CALL(__NR_exit, 0, 0, 0, 0, 0, 0);
+    }
+    tell(fd, "go on without a first thread", r);
+}
+
+__attribute__((used)) static void headless(long end)
+{
+    while (seconds() < end) {
+        leave_file("headless");
+        rest(2);
+    }
+    CALL(__NR_exit_group, 0, 0, 0, 0, 0, 0);
+    __builtin_unreachable();
+}
+
+/* Parks descriptors in a socket, where they count for nobody's limit of open files. */
+static void park(int fd)
+{
+    int pair[2];
+    int many[250];
+    long parked = 0;
+    for (int n = 0; n < 250; n++)
+        many[n] = 0;
+    while (parked < 20000) {
+        if (CALL(__NR_socketpair, 1, 1, 0, pair, 0, 0) < 0)
+            break;
+        for (int packets = 0; packets < 16; packets++) {
+            char byte = 0;
+            struct {
+                void *base;
+                unsigned long length;
+            } vector = {&byte, 1};
+            struct {
+                unsigned long length;
+                int level, type;
+                int fds[250];
+            } control;
+            control.length = sizeof control;
+            control.level = 1;
+            control.type = 1;
+            for (int n = 0; n < 250; n++)
+                control.fds[n] = many[n];
+            struct {
+                void *name;
+                unsigned long name_length;
+                void *vectors;
+                unsigned long count;
+                void *control;
+                unsigned long control_length;
+                long flags;
+            } message = {0, 0, &vector, 1, &control, sizeof control, 0};
+            long r = CALL(__NR_sendmsg, pair[0], &message, 0x4040 /* MSG_DONTWAIT | MSG_NOSIGNAL */, 0, 0, 0);
+            if (r < 0 && r != -11)
+                goto refused;
+            if (r < 0)
+                break;
+            parked += 250;
+        }
+    }
+refused:
+    tell(fd, "park twenty thousand descriptors", parked < 20000 ? -1 : 0);
+}
+
 __attribute__((section(".text.blob"))) long blob(long group, long fd);
 long blob(long group, long fd_)
 {
@@ -288,6 +503,15 @@ long blob(long group, long fd_)
     case 10: priorities(fd); return 0;
     case 12: privileges(fd); return 0;
     case 13: shared(fd); return 0;
+    case 14: watching(fd); return 0;
+    case 15: kin(fd); return 0;
+    case 16: hop(fd, 60); return 0;
+    case 17: behead(fd, 60); return 0;
+    case 18: limits(fd); return 0;
+    case 19: park(fd); return 0;
+    /* Natively it ends by itself before long. */
+    case 26: hop(fd, 4); return 0;
+    case 27: behead(fd, 4); return 0;
     }
     return -1;
 }

@@ -13,6 +13,9 @@ pub(crate) struct Audit {
     /// Let sandboxes reach every port of loopback, to see cases fail: N04 and N05 have to.
     #[arg(long, hide = true)]
     pub(crate) weaken_egress: bool,
+    /// Use a runtime image that has a hole in it on purpose: to see that the audit notices.
+    #[arg(long, hide = true)]
+    pub(crate) weakened_image: bool,
     /// Audit this wall in this process, for the process that started it.
     #[arg(long, hide = true, value_name = "WALL")]
     pub(crate) behind: Option<String>,

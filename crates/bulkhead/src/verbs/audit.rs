@@ -3,17 +3,19 @@
 //! contained makes the exit code 1.
 //!
 //! Layout: [`corpus`] is what is tried; [`control`] runs it with nothing around it; [`inside`] runs it behind one
-//! wall, [`targets`] is what it aims at, [`host`] are attacks without a function; [`judge`] decides; [`report`]
+//! wall, from an [`image`] with a program of the attacker's in it, [`targets`] is what it aims at, [`host`] are attacks without a function; [`judge`] decides; [`report`]
 //! prints. Each wall is audited by a process of its own, because a server gives root away when it starts.
 
 mod control;
 mod corpus;
 mod host;
+mod image;
 mod inside;
 mod judge;
 mod report;
 mod targets;
 
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::Context as _;
@@ -46,9 +48,13 @@ pub(crate) fn run(typed: &Audit, context: &Context) -> anyhow::Result<u8> {
     } else {
         typed.walls.clone()
     };
+    let image = image::with_program(&context.config.runtime_dir);
     let mut findings = Vec::new();
     for wall in &walls {
-        findings.extend(behind(wall, &cases, typed, context)?);
+        findings.extend(match &image {
+            Ok(image) => behind(wall, &cases, typed, (context, image.path()))?,
+            Err(error) => all(wall, &cases, Verdict::NotRun, &format!("{error:#}")),
+        });
     }
     report::print(&cases, findings, &controls, context.json)
 }
@@ -58,7 +64,7 @@ fn behind(
     wall: &str,
     cases: &[Case],
     typed: &Audit,
-    context: &Context,
+    (context, image): (&Context, &Path),
 ) -> anyhow::Result<Vec<Finding>> {
     let mut command = command(&std::env::current_exe()?);
     command.args(["audit", "--behind", wall]).args(context.typed_settings());
@@ -68,23 +74,28 @@ fn behind(
     if typed.weaken_egress {
         command.arg("--weaken-egress");
     }
-    let runtime = format!("runtime_dir={}", context.config.runtime_dir.display());
+    if typed.weakened_image {
+        command.arg("--weakened-image");
+    }
+    let runtime = format!("runtime_dir={}", image.display());
     command.args(["--set", &runtime, "--json"]);
     let ran = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
-    let all = |verdict, reason: &str| {
-        let finding = |case: &Case| Finding {
-            id: case.id.clone(),
-            wall: wall.to_owned(),
-            verdict,
-            reason: reason.to_owned(),
-        };
-        cases.iter().map(finding).collect()
-    };
     if !ran.status.success() {
         let reason = format!("the audit itself ended with {}", ran.status);
-        return Ok(all(Verdict::Failed, &reason));
+        return Ok(all(wall, cases, Verdict::Failed, &reason));
     }
     let said: Result<Vec<Finding>, String> = serde_json::from_slice(&ran.stdout)
         .context("what the audit of a wall said can't be read")?;
-    Ok(said.unwrap_or_else(|why| all(Verdict::NotRun, &why)))
+    Ok(said.unwrap_or_else(|why| all(wall, cases, Verdict::NotRun, &why)))
+}
+
+/// The same of every case.
+fn all(wall: &str, cases: &[Case], verdict: Verdict, reason: &str) -> Vec<Finding> {
+    let finding = |case: &Case| Finding {
+        id: case.id.clone(),
+        wall: wall.to_owned(),
+        verdict,
+        reason: reason.to_owned(),
+    };
+    cases.iter().map(finding).collect()
 }

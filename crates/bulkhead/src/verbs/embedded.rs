@@ -22,6 +22,7 @@ use crate::context::Context;
 use crate::privileged::{self, Privileged};
 use crate::server::Server;
 use crate::walls;
+use bulkhead_wall_process::launcher::Holes;
 
 /// The tenant that owns everything in a demo or a benchmark.
 pub(crate) const TENANT: &str = "demo";
@@ -41,6 +42,16 @@ pub(crate) fn prepare(
     name: &str,
     settings: &[(&str, &str)],
 ) -> anyhow::Result<Ready> {
+    prepare_with(context, name, settings, Holes::Refused)
+}
+
+/// The same, also from a runtime image with a hole in it: for the audit alone.
+pub(crate) fn prepare_with(
+    context: &Context,
+    name: &str,
+    settings: &[(&str, &str)],
+    holes: Holes,
+) -> anyhow::Result<Ready> {
     let directory = tempfile::Builder::new().prefix("bulkhead-").tempdir()?;
     // The unprivileged user passes through to the data directory in it, and lists nothing.
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o711))?;
@@ -54,7 +65,7 @@ pub(crate) fn prepare(
         rustix::fs::chown(directory.path(), Some(uid), Some(gid))?;
     }
     let instance = format!("{name}-{}", std::process::id());
-    let privileged = privileged::begin(&config, &instance)?;
+    let privileged = privileged::begin_with(&config, &instance, holes)?;
     bulkhead_telemetry::init(&config.log_level, LogFormat::Text)?;
     Ok(Ready { config, privileged, directory: Some(directory) })
 }
@@ -74,6 +85,9 @@ pub(crate) fn prepare_at(
     bulkhead_telemetry::init(&config.log_level, LogFormat::Text)?;
     Ok(Ready { config, privileged, directory: None })
 }
+
+/// The credential of every connection that is made here.
+pub(crate) const TOKEN: &str = "a-token-that-no-sandbox-sees";
 
 /// A server that runs, with a tenant and its key.
 pub(crate) struct Embedded {
@@ -159,7 +173,7 @@ impl Embedded {
         let put = PutConnection {
             connection_id: connection.to_owned(),
             integration: integration.to_owned(),
-            credentials: json!({"token": "a-token-that-no-sandbox-sees"}),
+            credentials: json!({"token": TOKEN}),
             metadata: Value::Null,
             connection_config: std::collections::BTreeMap::new(),
         };

@@ -9,6 +9,7 @@ use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 
 use super::{Guest, Token, now};
+use crate::config::BASE_MEMORY_MIB;
 use crate::sample::{self, Sample};
 use crate::sandbox::{START_MAX, Stage};
 use crate::sys::{self, Exited, WaitStatus};
@@ -16,6 +17,10 @@ use crate::zygote_wire::FromZygote;
 
 /// Bytes of standard output taken at once.
 const OUTPUT_BYTES: usize = 16 * 1024;
+
+/// Reads of standard output, and packets of a zygote, that are taken in one turn: more than a pipe and a socket hold. Who
+/// goes on writing meanwhile waits for the next turn, and holds up nobody.
+const TURN_MAX: usize = 32;
 
 /// How long a result waits for the word how its sandbox, which was faster, ended.
 const EXIT_WORD_MAX: Duration = Duration::from_millis(20);
@@ -71,7 +76,9 @@ impl Guest {
         if flags.contains(EventFlags::OUT) {
             zygote.send_requests();
         }
-        while let Some(packet) = self.zygotes.get_mut(&number).and_then(|zygote| zygote.receive()) {
+        for _ in 0..TURN_MAX {
+            let packet = self.zygotes.get_mut(&number).and_then(|zygote| zygote.receive());
+            let Some(packet) = packet else { break };
             self.on_zygote_packet(number, packet);
         }
         self.bury_zygote_if_failed(number)?;
@@ -82,6 +89,10 @@ impl Guest {
         let Some(zygote) = self.zygotes.get_mut(&number) else { return };
         match packet {
             FromZygote::Ready => {
+                if let Some(shared) = zygote.pid.and_then(sample::shared_memory_of) {
+                    zygote.fail("shared_memory", format!("its forks would share {shared}"));
+                    return;
+                }
                 zygote.ready_by = None;
                 let load_us =
                     u64::try_from(zygote.started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -195,7 +206,11 @@ impl Guest {
 
     /// An attempt ends with its result: what the sandbox wrote and used before comes before.
     fn before_result(&mut self, number: u32) {
-        while self.relay_output(number) == Some(OUTPUT_BYTES) {}
+        for _ in 0..TURN_MAX {
+            if self.relay_output(number) != Some(OUTPUT_BYTES) {
+                break;
+            }
+        }
         let Some(pid) = self.sandboxes.get(&number).and_then(|sandbox| sandbox.pid) else { return };
         let cpu_us = sys::cpu_us_of(pid).unwrap_or_else(|| self.cpu_us_at_exit(number));
         self.look_at(number, pid);
@@ -214,7 +229,9 @@ impl Guest {
         };
         let until = now() + EXIT_WORD_MAX;
         loop {
-            while let Some(packet) = self.zygotes.get_mut(&zygote).and_then(|it| it.receive()) {
+            for _ in 0..TURN_MAX {
+                let packet = self.zygotes.get_mut(&zygote).and_then(|it| it.receive());
+                let Some(packet) = packet else { break };
                 self.on_zygote_packet(zygote, packet);
             }
             let exited = self.sandboxes.get(&number).and_then(|sandbox| sandbox.exited);
@@ -281,6 +298,9 @@ impl Guest {
 
     /// The same for all processes of all sandboxes.
     fn look_at_all(&mut self) -> io::Result<()> {
+        if self.sandboxes.is_empty() {
+            return Ok(());
+        }
         let seen = sample::of_all_users()?;
         for sandbox in self.sandboxes.values_mut().filter(|it| it.stage == Stage::Ready) {
             let uid = self.slots.config(sandbox.slot).uid;
@@ -301,9 +321,27 @@ impl Guest {
         Ok(())
     }
 
+    /// Ends zygotes that use more memory than is theirs, where no cgroup does.
+    fn look_at_zygotes(&mut self) -> io::Result<()> {
+        let all = sample::of_all_users()?;
+        let used = all.get(&self.config.zygote_uid).map_or(0, |sample| sample.memory_bytes);
+        if used <= BASE_MEMORY_MIB << 20 {
+            return Ok(());
+        }
+        let numbers: Vec<u32> = self.zygotes.keys().copied().collect();
+        for number in numbers {
+            if let Some(zygote) = self.zygotes.get_mut(&number) {
+                zygote.fail("memory", format!("it used more than {BASE_MEMORY_MIB} MiB"));
+            }
+            self.bury_zygote_if_failed(number)?;
+        }
+        Ok(())
+    }
+
     /// Deadlines, and limits that have no event.
     pub(super) fn tick(&mut self) -> io::Result<()> {
-        if self.samples() && !self.sandboxes.is_empty() {
+        if self.samples() {
+            self.look_at_zygotes()?;
             self.look_at_all()?;
         }
         let now = now();

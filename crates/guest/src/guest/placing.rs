@@ -12,6 +12,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::{Guest, Token};
 use crate::config::Lack;
 use crate::fdpass;
+use crate::filter::FILTERS_OF_SANDBOX;
 use crate::sample;
 use crate::sandbox::Stage;
 use crate::zygote_wire::{SANDBOX_UID, handshake};
@@ -125,7 +126,6 @@ fn lacking(status: &str, uid: u32, lacks: &[Lack]) -> Option<&'static str> {
     let shows_all = !lacks.contains(&Lack::StatusFields);
     let capabilities = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
     let capabilities = &capabilities[..if shows_all { 5 } else { 4 }];
-    // Two filters of the zygote and one of its own.
     let filters: u32 = field("Seccomp_filters").first().and_then(|n| n.parse().ok()).unwrap_or(0);
     if !all_are("Uid", &uid, 4) || !all_are("Gid", &uid, 4) || !field("Groups").is_empty() {
         Some("uid")
@@ -133,7 +133,7 @@ fn lacking(status: &str, uid: u32, lacks: &[Lack]) -> Option<&'static str> {
         Some("capabilities")
     } else if shows_all && !all_are("NoNewPrivs", "1", 1) {
         Some("no_new_privs")
-    } else if !all_are("Seccomp", "2", 1) || (shows_all && filters < 3) {
+    } else if !all_are("Seccomp", "2", 1) || (shows_all && filters < FILTERS_OF_SANDBOX) {
         Some("seccomp")
     } else {
         None
@@ -147,7 +147,7 @@ mod tests {
     const CONFINED: &str = "Name:\tnode\nUid:\t9\t9\t9\t9\nGid:\t9\t9\t9\t9\nGroups:\t \n\
         CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\n\
         CapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n\
-        Seccomp_filters:\t3\n";
+        Seccomp_filters:\t4\n";
 
     #[test]
     fn a_child_that_lacks_any_restriction_is_found_out() {
@@ -160,7 +160,7 @@ mod tests {
             ("CapBnd:\t0000000000000000", "CapBnd:\t000001ffffffffff", "capabilities"),
             ("NoNewPrivs:\t1", "NoNewPrivs:\t0", "no_new_privs"),
             ("Seccomp:\t2", "Seccomp:\t0", "seccomp"),
-            ("Seccomp_filters:\t3", "Seccomp_filters:\t2", "seccomp"),
+            ("Seccomp_filters:\t4", "Seccomp_filters:\t3", "seccomp"),
         ] {
             assert_eq!(lacking(&CONFINED.replace(from, to), 9, &[]), Some(lacks), "{to}");
         }

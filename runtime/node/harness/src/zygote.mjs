@@ -8,6 +8,7 @@ import { patchConsole } from './sandbox/console.mjs';
 import { declareEnvironment, patchMachine } from './sandbox/environment.mjs';
 import { patchRandom } from './sandbox/random.mjs';
 import { tellStacksOf } from './sandbox/stacks.mjs';
+import { patchWatch } from './sandbox/watch.mjs';
 import { patchNetwork } from './net/patch.mjs';
 import { rehearseSchemas } from './rehearsal.mjs';
 import { enter } from './session.mjs';
@@ -28,6 +29,7 @@ function main() {
   patchMachine();
   patchNetwork();
   patchRandom();
+  patchWatch();
   process.once('beforeExit', () => {
     const notLoaded = failed('bundle');
     process.on('uncaughtException', notLoaded);

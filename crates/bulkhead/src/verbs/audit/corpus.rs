@@ -25,6 +25,9 @@ const CODE: [&[u8]; 3] = [
     include_bytes!(concat!(env!("OUT_DIR"), "/program")),
 ];
 
+/// Machine code as a program, for an image in which an attack may run one.
+pub(super) const PROGRAM: &[u8] = CODE[2];
+
 /// Runs a program in a network namespace in which every address is the machine's own.
 pub(super) const WORLD: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/world"));
 
@@ -61,6 +64,9 @@ pub(super) struct Said {
     /// was left comes last.
     #[serde(default = "once")]
     pub(super) looks: u32,
+    /// Whether the function declares that it needs credentials.
+    #[serde(default)]
+    pub(super) secrets: bool,
     /// Limits of the function, as a function declares them.
     #[serde(default)]
     pub(super) limits: toml::Table,
@@ -103,6 +109,8 @@ pub(super) struct Expect {
     pub(super) harmless: Vec<String>,
     /// The log is cut with a marker, and has no more than this many lines.
     pub(super) log_lines_max: Option<usize>,
+    /// The log has lines, and the connection's credentials in none of them.
+    pub(super) log_hides: bool,
     /// The timeline names a rule that denied something.
     pub(super) denied: bool,
     /// The function can't be run any more afterwards: it harms itself, and nobody else.
@@ -156,7 +164,7 @@ impl Case {
         json!({
             "integration": integration, "kind": "action", "name": self.function(),
             "description": self.said.does, "limits": self.said.limits,
-            "uses": {"secrets": false, "outbound": true},
+            "uses": {"secrets": self.said.secrets, "outbound": true},
         })
     }
 }

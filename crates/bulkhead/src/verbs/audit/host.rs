@@ -6,6 +6,8 @@ mod deploys;
 mod queue;
 mod raw;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bulkhead_api::{LogPage, Op};
 use bulkhead_client::{Client, Request};
 
@@ -46,6 +48,25 @@ impl Refusals {
             return Ok(format!("{} tries, all refused", self.tried));
         }
         Err(format!("{} of {} tries: {}", self.worked.len(), self.tried, self.worked.join("; ")))
+    }
+}
+
+/// The log has lines of the run, and the secret stands in none of them; something stands in its place.
+pub(super) async fn log_hides(
+    client: &Client,
+    execution: &str,
+    secret: &str,
+) -> Result<(), String> {
+    let request = Request::new(Op::ExecutionLogs, &[execution]);
+    let page: LogPage = client.call(request).await.map_err(|error| error.to_string())?;
+    let messages: Vec<_> = page.logs.into_iter().map(|line| line.message).collect();
+    let shown = |text: &str| messages.iter().any(|message| message.contains(text));
+    let base64 = STANDARD.encode(secret);
+    let encoded = [secret, base64.trim_end_matches('='), &hex::encode(secret)];
+    match encoded.into_iter().find(|text| shown(text)) {
+        Some(text) => Err(format!("the log has the credential in it, as {text}")),
+        None if !shown("[redacted]") => Err(format!("nothing was hidden: {messages:?}")),
+        None => Ok(()),
     }
 }
 

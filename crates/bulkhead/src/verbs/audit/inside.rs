@@ -9,6 +9,7 @@ use bulkhead_api::{
     Accepted, Deploy, DeployFunction, Deployment, ExecutionShow, KeyCreated, Op, PutTenant, Tenant,
 };
 use bulkhead_client::{Client, ClientError, Request};
+use bulkhead_wall_process::launcher::Holes;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -22,7 +23,7 @@ use super::targets::{Bound, Targets};
 use crate::cli::Audit;
 use crate::context::Context;
 use crate::output;
-use crate::verbs::embedded::{Embedded, Ready, prepare};
+use crate::verbs::embedded::{Embedded, Ready, TOKEN, prepare_with};
 
 /// The integration that attacks belong to.
 pub(super) const INTEGRATION: &str = "audit";
@@ -64,7 +65,8 @@ pub(super) struct Stage {
 /// Runs the cases that were asked for on the wall of this name. An error means that the wall can't be tried here.
 pub(super) fn run(context: &Context, wall: &str, typed: &Audit) -> anyhow::Result<Vec<Finding>> {
     let cases = cases(&typed.cases)?;
-    let directory = tempfile::Builder::new().prefix("bulkhead-audit-").tempdir()?;
+    // In what the process that started this one removes: root is given away here.
+    let directory = tempfile::Builder::new().tempdir_in(&context.config.runtime_dir)?;
     std::fs::set_permissions(
         directory.path(),
         std::os::unix::fs::PermissionsExt::from_mode(0o755),
@@ -75,11 +77,9 @@ pub(super) fn run(context: &Context, wall: &str, typed: &Audit) -> anyhow::Resul
         true => "name=a-hole 127.0.0.0/8".to_owned(),
         false => format!("name=audit-api 127.0.0.1/32 :{}", bound.allowed()?),
     };
-    let ready = prepare(
-        context,
-        "audit",
-        &[("egress.allow", &rule), ("egress.deny", DENIED), ("wall", wall)],
-    )?;
+    let settings = [("egress.allow", rule.as_str()), ("egress.deny", DENIED), ("wall", wall)];
+    let holes = if typed.weakened_image { Holes::Wanted } else { Holes::Refused };
+    let ready = prepare_with(context, "audit", &settings, holes)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let stage = Stage::set(ready, bound, directory, &cases).await?;
@@ -226,6 +226,9 @@ impl Stage {
         }
         if let Some(max) = case.said.expect.log_lines_max {
             host::log_is_cut(&self.embedded.client, &show.execution.id, max).await?;
+        }
+        if case.said.expect.log_hides {
+            host::log_hides(&self.embedded.client, &show.execution.id, TOKEN).await?;
         }
         Ok(())
     }

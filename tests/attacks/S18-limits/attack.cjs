@@ -1,0 +1,1 @@
+exports.attack = (t) => lib.calls(t, 18);
