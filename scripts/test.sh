@@ -32,5 +32,8 @@ mapfile -t tests < <(git ls-files --cached --others --exclude-standard 'runtime/
 [ ${#tests[@]} -gt 0 ] || die "found no JavaScript tests"
 "$node" --test "${tests[@]}"
 
+say "fuzzing what reads an attacker's bytes, for a bounded number of inputs"
+scripts/fuzz.sh
+
 scripts/lint.sh
 say "all passed"

@@ -9,6 +9,7 @@
 
 pub mod codes;
 mod connections;
+mod egress;
 mod error;
 mod executions;
 mod functions;
@@ -25,6 +26,7 @@ pub use connections::{
     ConnectSession, Connection, ConnectionList, Integration, IntegrationList, PatchConnection,
     ProviderInfo, ProviderList, PutConnectSession, PutConnection, PutIntegration,
 };
+pub use egress::{EgressAddress, EgressExplanation, EgressStep};
 pub use error::{ErrorBody, ErrorDetail, Upstream};
 pub use executions::{
     Accepted, Attempt, Execution, ExecutionList, ExecutionShow, LogLine, LogPage, Payload,

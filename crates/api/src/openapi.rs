@@ -42,6 +42,7 @@ pub fn document() -> OpenApi {
     add::<crate::Limit>(&mut schemas);
     add::<crate::LimitList>(&mut schemas);
     add::<crate::SetLimit>(&mut schemas);
+    add::<crate::EgressExplanation>(&mut schemas);
     add::<crate::Replay>(&mut schemas);
     add::<crate::Replayed>(&mut schemas);
     add::<crate::RecordPage>(&mut schemas);

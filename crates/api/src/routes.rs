@@ -186,6 +186,11 @@ ops! {
     #[doc = "Limits what runs at the same time of a connection or a concurrency key; pauses or resumes a function, a connection or a key."]
     SetLimit: Put "/v1/limits" Tenant, SMALL, QUICK, Named("SetLimit") => 200 Named("Limit"), [];
 
+    #[doc = "Says what would happen if a function connected to a host now, and why: each address, each rule."]
+    ExplainEgress: Get "/v1/egress" Tenant, 0, QUICK, None => 200 Named("EgressExplanation"),
+        [Query "host" "a name or an address", Query "port" "443 where it is absent",
+         Query "function" "`integration/kind/name`; absent is a function without rules of its own"];
+
     #[doc = "Reads records that syncs saved, in the order in which they last changed."]
     ListRecords: Get "/v1/records" Tenant, 0, QUICK, None => 200 Named("RecordPage"),
         [Query "connection_id" "the connection", Query "integration" "when the connection's name is not unique",
@@ -269,6 +274,10 @@ ops! {
     ListTenants: Get "/v1/tenants" Admin, 0, QUICK, None => 200 Named("TenantList"), [];
     #[doc = "Creates a tenant, or changes it."]
     PutTenant: Put "/v1/tenants/{tenant}" Admin, SMALL, QUICK, Named("PutTenant") => 200 Named("Tenant"), [];
+    #[doc = "Says what would happen if a function of the tenant connected to a host now, and why."]
+    ExplainTenantEgress: Get "/v1/tenants/{tenant}/egress" Admin, 0, QUICK, None => 200 Named("EgressExplanation"),
+        [Query "host" "a name or an address", Query "port" "443 where it is absent",
+         Query "function" "`integration/kind/name`; absent is a function without rules of its own"];
     #[doc = "Lets nothing of a tenant begin; what comes in is accepted and waits."]
     PauseTenant: Post "/v1/tenants/{tenant}/pause" Admin, SMALL, QUICK, None => 200 Named("Tenant"), [];
     #[doc = "Lets a tenant go on."]

@@ -17,6 +17,10 @@ pub struct Tenant {
     /// The least wall that its functions run behind: `process`, `gvisor` or `microvm`; absent is the server's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wall_floor: Option<String>,
+    /// Rules that narrow where its functions may connect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub egress: Vec<serde_json::Value>,
 }
 
 /// What a tenant has queued and running, and what it may have.
@@ -48,10 +52,10 @@ pub struct PutTenant {
     #[serde(default)]
     pub display_name: String,
     /// Rules that narrow where its functions may connect:
-    /// `{name, effect: allow|deny, hosts?, networks?, ports?}`.
-    #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
-    pub egress: Vec<serde_json::Value>,
+    /// `{name, effect: allow|deny, hosts?, networks?, ports?}`; absent leaves them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub egress: Option<Vec<serde_json::Value>>,
     /// Its share of the slots relative to others, 1 to 1,000; absent leaves it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,

@@ -121,17 +121,16 @@ impl Egress for TenantEgress {
         request: &OpenRequest,
     ) -> Result<Connected, Refused> {
         declared(version)?;
-        let policy =
-            self.platform.egress_policy(&lease.function.tenant).await.map_err(|error| {
-                tracing::error!(%error, "no egress policy to be had: denied");
-                Refused {
-                    code: "egress_denied".to_owned(),
-                    message: "the policy could not be read".to_owned(),
-                    rule: Some("platform.policy_unknown".to_owned()),
-                }
-            })?;
-        let (stream, address) = self.gateway.connect(&policy, request).await?;
-        Ok(Connected { stream, address })
+        let tenant = &lease.function.tenant;
+        let policy = self.platform.egress_policy_of(tenant, version).await.map_err(|error| {
+            tracing::error!(%error, "no egress policy to be had: denied");
+            Refused {
+                code: "egress_denied".to_owned(),
+                message: "the policy could not be read".to_owned(),
+                rule: Some("platform.policy_unknown".to_owned()),
+            }
+        })?;
+        self.gateway.connect(&policy, request).await.map(Connected::from)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::exit;
 pub(crate) use apis::{Connections, Integrations, Providers};
 pub(crate) use audit::Audit;
 pub(crate) use authoring::{Compile, Deploy, Dev, Dryrun, Generate, Init, Test};
-pub(crate) use machines::{Serve, Worker, Workers};
+pub(crate) use machines::{Egress, Serve, Worker, Workers};
 
 /// Runs untrusted TypeScript functions, each execution in a sandbox of its own.
 #[derive(Debug, Parser)]
@@ -135,6 +135,9 @@ pub(crate) enum Verb {
     /// Connections: list, show, put, connect, delete, metadata.
     #[command(subcommand)]
     Connections(Connections),
+    /// Where functions may connect: explain.
+    #[command(subcommand)]
+    Egress(Egress),
     /// Tenants (admin key): list, put.
     #[command(subcommand)]
     Tenants(Tenants),
@@ -411,6 +414,9 @@ pub(crate) enum Tenants {
         /// The least wall that its functions run behind: process, gvisor or microvm.
         #[arg(long)]
         wall_floor: Option<String>,
+        /// Rules that narrow where its functions may connect: a JSON array, or @FILE; `[]` takes them away.
+        #[arg(long, value_name = "JSON")]
+        egress: Option<String>,
     },
 }
 

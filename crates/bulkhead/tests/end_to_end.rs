@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::HashSet;
 
-use bulkhead_api::Op;
+use bulkhead_api::{EgressExplanation, Op};
 use bulkhead_client::Request;
 use serde_json::{Value, json};
 use support::web::Web;
@@ -135,6 +135,71 @@ async fn what_programs_need_of_node_works_in_a_forked_sandbox() {
     assert!(broken.is_empty(), "{broken:#?}");
     assert!(features.len() >= 20, "{:?}", features.keys());
     server.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hello_must_name_what_was_asked_for_and_explain_tells_the_rules() {
+    let web = Web::start();
+    let home = Home::new();
+    let rule = format!("egress.allow=name=web 127.0.0.1/32 ::1/128 :{}", web.https);
+    let server = Server::start(&home, &[&rule]);
+    let client = server.tenant("t", "tests/functions").await;
+    let tries = [("a.localhost", "a.localhost"), ("a.localhost", "b.localhost"), ("127.0.0.1", "")];
+    let tries = tries.map(|(host, servername)| json!({"host": host, "servername": servername}));
+    let input = json!({"port": web.https, "tries": tries});
+    let id = submit(&client, "features", "hello", input).await;
+    until("its end", || async { execution(&client, &id).await["state"] == "succeeded" }).await;
+    let shown = execution(&client, &id).await;
+    let denied = |rule: &str| format!("EGRESS_DENIED {rule}");
+    let rules = ["tls.name_mismatch", "function.not_allowed", "function.not_allowed"];
+    let expected = json!(["connected", denied(rules[0]), denied(rules[1]), denied(rules[2])]);
+    assert_eq!(shown["output"], expected, "{shown:#}");
+    let logs: Value = client.call(Request::new(Op::ExecutionLogs, &[&id])).await.unwrap();
+    let logs = logs.to_string();
+    let port = web.https;
+    for line in [
+        format!(
+            "egress_denied: connection to a.localhost:{port} refused by rule tls.name_mismatch"
+        ),
+        format!(
+            "egress_denied: connection to 127.0.0.1:{port} refused by rule function.not_allowed"
+        ),
+        "egress_denied: dns.lookup of elsewhere.test refused by rule function.not_allowed"
+            .to_owned(),
+    ] {
+        assert!(logs.contains(&line), "{line} is not in {logs}");
+    }
+    let timeline = shown["timeline"].as_array().unwrap();
+    let noted: Vec<_> = timeline.iter().filter(|event| event["what"] == "denied").collect();
+    assert_eq!(noted.len(), 3, "{noted:?}");
+    explained(&server, &client, port).await;
+    server.stop();
+}
+
+/// The same port, asked about: by the tenant for its function, by the operator for the tenant.
+async fn explained(server: &Server, client: &bulkhead_client::Client, port: u16) {
+    let port = port.to_string();
+    let ask = |host: &str, function: Option<&str>| {
+        Request::new(Op::ExplainEgress, &[])
+            .query("host", host)
+            .query("port", &port)
+            .query_maybe("function", function)
+    };
+    let hello = Some("features/action/hello");
+    let told: EgressExplanation = client.call(ask("A.localhost.", hello)).await.unwrap();
+    assert_eq!((told.allowed, told.rule.as_deref()), (true, Some("web")));
+    assert_eq!((told.host.as_str(), told.resolved.as_str()), ("a.localhost", "addresses"));
+    let looked: Vec<_> = told.addresses[0].rules.iter().map(|step| step.rule.as_str()).collect();
+    assert_eq!(looked, ["platform.own_listener", "local-names", "web"]);
+    let told: EgressExplanation = client.call(ask("elsewhere.test", hello)).await.unwrap();
+    assert_eq!((told.allowed, told.resolved.as_str()), (false, "not_asked"));
+    let operators = Request::new(Op::ExplainTenantEgress, &["t"]).query("host", "10.0.0.1");
+    let told: EgressExplanation = server.admin.call(operators).await.unwrap();
+    assert_eq!((told.port, told.rule.as_deref()), (443, Some("default.private")));
+    let unknown = client.call::<EgressExplanation>(ask("a", Some("features/action/none"))).await;
+    assert_eq!(support::code(&unknown.unwrap_err()), "function_not_found");
+    let output = support::bulkhead(server, &["egress", "explain", "10.0.0.1:80", "--tenant", "t"]);
+    assert!(output.contains("10.0.0.1 port 80: denied by default.private"), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -469,6 +469,9 @@ fn ceilings(read: &Reader<'_>) -> Result<Limits, ConfigError> {
         log_bytes: mib("limits.log_mib", 4096)?,
         log_lines: read.number("limits.log_lines", 1, 1 << 30)?,
         connections: read.small("limits.connections", 1, 65_535)?,
+        connections_per_minute: read.small("limits.connections_per_minute", 1, 1 << 20)?,
+        lookups_per_minute: read.small("limits.lookups_per_minute", 1, 1 << 20)?,
+        egress_mib: read.number("limits.egress_mib", 1, 1 << 30)?,
         // Bounded by what a worker has.
         cpu_units: u32::MAX,
         memory_reserved_mib: u64::MAX,

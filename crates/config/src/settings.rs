@@ -156,6 +156,9 @@ pub const SETTINGS: &[Setting] = &[
     one("limits.log_mib", "64", "ceiling of `limits.log_bytes`"),
     one("limits.log_lines", "1000000", "ceiling of `limits.log_lines`"),
     one("limits.connections", "256", "ceiling of `limits.connections`"),
+    one("limits.connections_per_minute", "6000", "ceiling of `limits.connections_per_minute`"),
+    one("limits.lookups_per_minute", "6000", "ceiling of `limits.lookups_per_minute`"),
+    one("limits.egress_mib", "102400", "ceiling of `limits.egress_mib`"),
     one("http.connections", "10000", "client connections open at the same time"),
     one("http.requests", "2000", "requests under way at the same time, waiting actions included"),
     Setting {

@@ -9,8 +9,8 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::connector::{GatewayConnector, with_tls};
 use crate::gateway::GatewayLimits;
-use crate::policy::Rule;
 use crate::resolve::FixedResolver;
+use crate::rule::Rule;
 
 /// A server that answers each connection with the same bytes, then closes it.
 async fn server(answer: Vec<u8>) -> SocketAddr {

@@ -54,7 +54,8 @@ impl tower::Service<Uri> for GatewayConnector {
         Box::pin(async move {
             let request = target(&uri).map_err(ConnectRefused)?;
             let connected = this.gateway.connect(&this.policy, &request).await;
-            connected.map(|(stream, _)| TokioIo::new(stream)).map_err(ConnectRefused)
+            // The hello that follows is our own, and names the URL's host.
+            connected.map(|dialled| TokioIo::new(dialled.stream)).map_err(ConnectRefused)
         })
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::host::{Host, HostError};
 use crate::policy::{Policy, Verdict};
 use crate::resolve::{Resolve, ResolveError};
+use crate::tls::NameCheck;
 
 /// Which addresses to look up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -70,6 +71,17 @@ impl Default for GatewayLimits {
     }
 }
 
+/// A connection that the policy allowed.
+#[derive(Debug)]
+pub struct Dialled {
+    /// To the other side.
+    pub stream: TcpStream,
+    /// The address that was judged and dialled.
+    pub address: SocketAddr,
+    /// What a sandbox sends goes through this.
+    pub check: NameCheck,
+}
+
 /// Dials on behalf of sandboxes. Cheap to clone.
 #[derive(Clone)]
 pub struct Gateway {
@@ -85,6 +97,10 @@ impl Gateway {
         Self { resolver, limits, lookups: Arc::new(Semaphore::new(limits.lookups_concurrent)) }
     }
 
+    pub(crate) const fn limits(&self) -> &GatewayLimits {
+        &self.limits
+    }
+
     /// Connects to a host that the policy allows.
     ///
     /// # Errors
@@ -92,9 +108,9 @@ impl Gateway {
     /// `ETIMEDOUT`, `ENETUNREACH`, `EINVAL`.
     pub async fn connect(
         &self,
-        policy: &Policy,
+        policy: &Arc<Policy>,
         request: &OpenRequest,
-    ) -> Result<(TcpStream, SocketAddr), Refused> {
+    ) -> Result<Dialled, Refused> {
         let connecting = self.connect_unbounded(policy, request);
         match timeout(self.limits.connect_max, connecting).await {
             Ok(done) => done,
@@ -104,9 +120,9 @@ impl Gateway {
 
     async fn connect_unbounded(
         &self,
-        policy: &Policy,
+        policy: &Arc<Policy>,
         request: &OpenRequest,
-    ) -> Result<(TcpStream, SocketAddr), Refused> {
+    ) -> Result<Dialled, Refused> {
         let host = Host::parse(&request.host).map_err(|error| not_a_host(&error))?;
         let port = request.port;
         if port == 0 {
@@ -122,7 +138,8 @@ impl Gateway {
             match timeout(share, TcpStream::connect(target)).await {
                 Ok(Ok(stream)) => {
                     stream.set_nodelay(true).map_err(|error| dial_failed(target, &error))?;
-                    return Ok((stream, target));
+                    let check = NameCheck::new(host, target, Arc::clone(policy));
+                    return Ok(Dialled { stream, address: target, check });
                 }
                 Ok(Err(error)) => last = dial_failed(target, &error),
                 Err(_) => last = refused("ETIMEDOUT", format!("{target}: no connection in time")),
@@ -189,7 +206,7 @@ impl Gateway {
         }
     }
 
-    async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, Refused> {
+    pub(crate) async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, Refused> {
         let asking = async {
             // The semaphore is never closed.
             let _permit = self.lookups.acquire().await.map_err(|_| ResolveError::Unavailable)?;

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed step is the test's failure")]
 use super::*;
-use crate::policy::{Effect, Rule};
 use crate::resolve::FixedResolver;
+use crate::rule::{Effect, Rule};
 use tokio::net::TcpListener;
 
 fn gateway(table: &[(&str, &[&str])]) -> Gateway {
@@ -9,6 +9,10 @@ fn gateway(table: &[(&str, &[&str])]) -> Gateway {
     let table =
         table.iter().map(|(name, addresses)| ((*name).to_owned(), parse(addresses))).collect();
     Gateway::new(Arc::new(FixedResolver(table)), GatewayLimits::default())
+}
+
+fn loopback(port: u16) -> Arc<Policy> {
+    Arc::new(Policy::new().with_operator_rules(vec![Rule::allow_loopback("test", port)]))
 }
 
 fn to(host: &str, port: u16) -> OpenRequest {
@@ -22,7 +26,7 @@ async fn a_private_address_is_refused_however_it_is_reached() {
     let gateway =
         gateway(&[("rebind.test", &["127.0.0.1"]), ("wrapped.test", &["::ffff:127.0.0.1"])]);
     for host in ["127.0.0.1", "2130706433", "rebind.test", "wrapped.test", "REBIND.test."] {
-        let error = gateway.connect(&Policy::new(), &to(host, port)).await.unwrap_err();
+        let error = gateway.connect(&Arc::default(), &to(host, port)).await.unwrap_err();
         assert_eq!(
             (error.code.as_str(), error.rule.as_deref()),
             ("egress_denied", Some("default.loopback")),
@@ -35,19 +39,17 @@ async fn a_private_address_is_refused_however_it_is_reached() {
 async fn an_allowed_address_is_dialled_and_denied_ones_beside_it_are_not() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let here = listener.local_addr().unwrap();
-    let policy = Policy::new().with_operator_rules(vec![Rule::allow_loopback("test", here.port())]);
+    let policy = loopback(here.port());
     let gateway = gateway(&[("mixed.test", &["10.0.0.1", "169.254.169.254", "127.0.0.1"])]);
-    let (_stream, address) =
-        gateway.connect(&policy, &to("mixed.test", here.port())).await.unwrap();
-    assert_eq!(address, here);
+    let dialled = gateway.connect(&policy, &to("mixed.test", here.port())).await.unwrap();
+    assert_eq!(dialled.address, here);
     assert_eq!(listener.accept().await.unwrap().1.ip(), here.ip());
 }
 
 #[tokio::test]
 async fn what_can_not_be_reached_says_so() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let policy =
-        Policy::new().with_operator_rules(vec![Rule::allow_loopback("test", closed.port())]);
+    let policy = loopback(closed.port());
     let gateway = gateway(&[]);
     for (host, port, code) in [
         ("127.0.0.1", closed.port(), "ECONNREFUSED"),
@@ -109,6 +111,20 @@ async fn a_name_server_that_never_answers_is_a_timeout() {
         }
     }
     let gateway = Gateway::new(Arc::new(Never), GatewayLimits::default());
-    let error = gateway.connect(&Policy::new(), &to("slow.test", 443)).await.unwrap_err();
+    let error = gateway.connect(&Arc::default(), &to("slow.test", 443)).await.unwrap_err();
     assert_eq!(error.code, "EAI_AGAIN");
+}
+
+#[tokio::test]
+async fn both_families_are_dialled_and_written_in_any_form() {
+    let listener = TcpListener::bind("[::1]:0").await.unwrap();
+    let here = listener.local_addr().unwrap();
+    let policy = loopback(here.port());
+    let gateway = gateway(&[("six.test", &["::1"]), ("both.test", &["127.0.0.1", "::1"])]);
+    for host in ["::1", "[::1]", "[0:0:0:0:0:0:0:1]", "six.test", "both.test"] {
+        let dialled = gateway.connect(&policy, &to(host, here.port())).await.unwrap();
+        assert_eq!(dialled.address, here, "{host}");
+    }
+    let error = gateway.connect(&Arc::default(), &to("[::1]", here.port())).await.unwrap_err();
+    assert_eq!(error.rule.as_deref(), Some("default.loopback"));
 }

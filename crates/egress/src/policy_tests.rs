@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a failed step is the test's failure")]
 use super::*;
+use crate::rule::{HostPattern, PortRange};
 
 fn judge(policy: &Policy, host: &str, address: &str, port: u16) -> String {
     let host = Host::parse(host).unwrap();
@@ -189,4 +190,56 @@ fn patterns_and_ports_are_read_strictly() {
     assert_eq!(String::from(PortRange::parse("80").unwrap()), "80");
     assert_eq!(String::from(PortRange::parse("80-90").unwrap()), "80-90");
     assert_eq!(String::from(HostPattern::parse("*.Example.COM").unwrap()), "*.example.com");
+}
+
+#[test]
+fn a_function_can_only_narrow_what_its_tenant_leaves_open() {
+    let policy = Policy::new()
+        .with_tenant_rules(vec![rule(
+            serde_json::json!({"name": "t-allow", "effect": "allow", "hosts": ["*.api.test"]}),
+        )])
+        .with_function_rules(vec![
+            rule(serde_json::json!({"name": "f-deny", "effect": "deny", "ports": ["22"]})),
+            rule(serde_json::json!({
+                "name": "f-allow", "effect": "allow", "hosts": ["a.api.test", "b.test"], "networks": ["1.1.1.0/24", "10.0.0.0/8"],
+            })),
+        ]);
+    let check = |host, address, port| judge(&policy, host, address, port);
+    assert_eq!(check("a.api.test", "1.1.1.1", 443), "allow default.public");
+    assert_eq!(check("a.api.test", "1.1.2.1", 443), "deny function.not_allowed");
+    assert_eq!(check("a.api.test", "10.0.0.1", 443), "deny default.private");
+    assert_eq!(check("a.api.test", "1.1.1.1", 22), "deny f-deny (unresolved)");
+    assert_eq!(check("b.api.test", "1.1.1.1", 443), "deny function.not_allowed (unresolved)");
+    assert_eq!(check("b.test", "1.1.1.1", 443), "deny tenant.not_allowed (unresolved)");
+}
+
+#[test]
+fn declared_rules_are_read_strictly_and_bounded() {
+    use bulkhead_types::EgressRule;
+    let declared = |json: serde_json::Value| {
+        let rules: Vec<EgressRule> = serde_json::from_value(json).map_err(|e| e.to_string())?;
+        Rule::read_all(&rules).map_err(|error| error.to_string())
+    };
+    let good = serde_json::json!([{
+        "name": "api", "effect": "allow", "hosts": ["*.api.test"], "networks": ["2001:db8::/32"], "ports": ["443"],
+    }]);
+    assert_eq!(declared(good.clone()).unwrap(), serde_json::from_value::<Vec<Rule>>(good).unwrap());
+    let many: Vec<_> = (0..=crate::RULES_MAX)
+        .map(|n| serde_json::json!({"name": n.to_string(), "effect": "deny"}))
+        .collect();
+    for bad in [
+        serde_json::json!([{"name": "x", "effect": "maybe"}]),
+        serde_json::json!([{"name": "x", "effect": "deny", "host": ["a.test"]}]),
+        serde_json::json!([{"name": "x", "effect": "deny", "hosts": ["a b"]}]),
+        serde_json::json!([{"name": "x", "effect": "deny", "networks": ["10.0.0.0/33"]}]),
+        serde_json::json!([{"name": "x", "effect": "deny", "ports": ["0-"]}]),
+        serde_json::json!([{"name": "", "effect": "deny"}]),
+        serde_json::json!([{"name": "a\nb", "effect": "deny"}]),
+        serde_json::json!([{"name": "default.public", "effect": "deny"}]),
+        serde_json::json!([{"name": "x".repeat(101), "effect": "deny"}]),
+        serde_json::json!([{"name": "x", "effect": "deny", "ports": vec!["1"; 257]}]),
+        serde_json::json!(many),
+    ] {
+        assert!(declared(bad.clone()).is_err(), "{bad}");
+    }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Caches {
     pub(crate) live: Cache<FunctionKey, Arc<Version>>,
     pub(crate) versions: Cache<(TenantId, VersionId), Arc<Version>>,
     pub(crate) egress: Cache<TenantId, Egress>,
+    /// Of versions that narrow it.
+    pub(crate) egress_of: Cache<(TenantId, VersionId), Egress>,
     pub(crate) handlers: Cache<(TenantId, IntegrationId), Arc<Vec<Arc<Version>>>>,
     /// Event functions.
     pub(crate) listeners: Cache<(TenantId, IntegrationId), Arc<Vec<Arc<Version>>>>,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bulkhead_egress::Rule;
 use bulkhead_engine::Frequency;
 use bulkhead_store::catalog::{self, DeploymentRow, LiveRow};
 use bulkhead_store::{Conn, StoreError};
@@ -326,6 +327,7 @@ fn check_spec(spec: &FunctionSpec) -> Result<(), String> {
     if spec.kind != FunctionKind::Sync && !spec.models.is_empty() {
         return Err("only syncs have models".to_owned());
     }
+    Rule::read_all(&spec.egress).map_err(|error| format!("egress: {error}"))?;
     let is_name = |name: &String| !name.is_empty() && name.len() <= 128;
     if spec.models.len() > 100 || !spec.models.keys().all(is_name) {
         return Err("a sync has at most 100 models, with names of 1 to 128 bytes".to_owned());

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bulkhead_egress::{HttpClient, Policy, Rule};
-use bulkhead_types::TenantId;
+use bulkhead_egress::{Explanation, HttpClient, Policy, Rule};
+use bulkhead_types::{FunctionKey, TenantId, Version};
 
 use crate::caches::Egress;
 use crate::error::PlatformError;
@@ -49,6 +49,67 @@ impl Platform {
     /// `tenant_not_found`; when the store fails.
     pub async fn egress_policy(&self, tenant: &TenantId) -> Result<Arc<Policy>, PlatformError> {
         Ok(self.egress(tenant).await?.policy)
+    }
+
+    /// The same for one version, whose author may have narrowed it further.
+    ///
+    /// # Errors
+    /// `tenant_not_found`; `invalid_spec` when the version's rules can't be read; when the store fails.
+    pub async fn egress_policy_of(
+        &self,
+        tenant: &TenantId,
+        version: &Version,
+    ) -> Result<Arc<Policy>, PlatformError> {
+        Ok(self.egress_of(tenant, version).await?.policy)
+    }
+
+    /// What would happen if a tenant's function connected to a host, and why. Without a function, what holds for those
+    /// that say nothing themselves.
+    ///
+    /// # Errors
+    /// `tenant_not_found`, `function_not_found`; `invalid_query` when the host is none; when the store fails.
+    pub async fn explain_egress(
+        &self,
+        tenant: &TenantId,
+        function: Option<&FunctionKey>,
+        host: &str,
+        port: u16,
+    ) -> Result<Explanation, PlatformError> {
+        self.tenant(tenant).await?;
+        let policy = match function {
+            Some(function) => {
+                let version = self.live_version(function).await?;
+                self.egress_policy_of(tenant, &version).await?
+            }
+            None => self.egress_policy(tenant).await?,
+        };
+        let told = self.gateway.explain(&policy, host, port).await;
+        told.map_err(|error| PlatformError::invalid("invalid_query", error.to_string()))
+    }
+
+    /// The policy of one version, with the client of its own that it then needs: a connection made for a function that
+    /// may go anywhere must not serve one that may not.
+    pub(crate) async fn egress_of(
+        &self,
+        tenant: &TenantId,
+        version: &Version,
+    ) -> Result<Egress, PlatformError> {
+        let generation = self.generation();
+        let all = self.egress(tenant).await?;
+        if version.spec.egress.is_empty() {
+            return Ok(all);
+        }
+        let key = (tenant.clone(), version.id.clone());
+        if let Some(egress) = self.caches.egress_of.get(&key, generation) {
+            return Ok(egress);
+        }
+        let rules = Rule::read_all(&version.spec.egress)
+            .map_err(|error| PlatformError::invalid("invalid_spec", format!("egress: {error}")))?;
+        let policy = Arc::new((*all.policy).clone().with_function_rules(rules));
+        let client = HttpClient::new(self.gateway.clone(), Arc::clone(&policy));
+        let egress = Egress { policy, client, wall_floor: all.wall_floor };
+        self.caches.egress_of.put(key, generation, egress.clone());
+        Ok(egress)
     }
 
     /// The policy with the HTTP client that dials under it. A client has a connection pool, and a connection made

@@ -41,6 +41,7 @@ mod webhooks;
 mod worker_tokens;
 
 pub use auth::{AuthMode, AuthSettings, Credentials, OAuth2, TokenAuth};
+pub use bulkhead_egress::{Explanation as EgressExplanation, Step as EgressStep};
 pub use bulkhead_protocol::{CallError, LogLine};
 pub use catalogue::{
     ConfigVariable, Pagination, PaginationKind, Provider, RetryHints, VariableKind, provider,

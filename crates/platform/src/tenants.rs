@@ -38,13 +38,15 @@ impl Platform {
     /// Makes a tenant, or changes its settings.
     ///
     /// # Errors
-    /// When the store fails.
+    /// `invalid_body` when there are too many rules, or one has a name that logs can't show; when the store fails.
     pub async fn put_tenant(
         &self,
         tenant: &TenantId,
         settings: TenantSettings,
     ) -> Result<Tenant, PlatformError> {
         let TenantSettings { display_name, egress, wall_floor } = settings;
+        bulkhead_egress::Rule::check_all(&egress)
+            .map_err(|error| PlatformError::invalid("invalid_body", format!("egress: {error}")))?;
         let text = SettingsText { display_name, egress, wall_floor };
         let settings = crate::text::to_text(&text)?;
         let row = TenantRow { id: tenant.clone(), settings, created_at: self.now() };

@@ -28,7 +28,6 @@ impl Egress for Remote {
                 rule: Some("platform.policy_unknown".to_owned()),
             });
         };
-        let (stream, address) = self.inner.gateway.connect(&prepared.policy, request).await?;
-        Ok(Connected { stream, address })
+        self.inner.gateway.connect(&prepared.policy, request).await.map(Connected::from)
     }
 }

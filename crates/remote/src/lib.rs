@@ -86,7 +86,7 @@ struct Held {
 /// What an attempt needs besides its build.
 struct Prepared {
     context: Value,
-    policy: Policy,
+    policy: Arc<Policy>,
     wall: WallKind,
 }
 
@@ -178,7 +178,7 @@ impl Remote {
     }
 
     /// What a lease came with, understood. Rules that can't be read are no rules to dial by: an error.
-    fn understand(&self, needs: Needs) -> Result<Prepared, String> {
+    fn understand(&self, needs: Needs, version: &Version) -> Result<Prepared, String> {
         let rules = |rules: Vec<Value>| {
             let rule = |rule| serde_json::from_value::<Rule>(rule).map_err(|why| why.to_string());
             rules.into_iter().map(rule).collect::<Result<Vec<_>, _>>()
@@ -188,8 +188,9 @@ impl Remote {
         let policy = Policy::new()
             .with_own(listeners, options.addresses.clone())
             .with_operator_rules(rules(needs.egress.operator)?)
-            .with_tenant_rules(rules(needs.egress.tenant)?);
-        Ok(Prepared { context: needs.context, policy, wall: needs.wall })
+            .with_tenant_rules(rules(needs.egress.tenant)?)
+            .with_function_rules(Rule::read_all(&version.spec.egress).map_err(|e| e.to_string())?);
+        Ok(Prepared { context: needs.context, policy: Arc::new(policy), wall: needs.wall })
     }
 }
 

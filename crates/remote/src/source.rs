@@ -140,7 +140,7 @@ impl Remote {
         let version = versions.get(&lease.version).map(Arc::clone);
         let prepared = match (version, needs) {
             (Some(version), Some(needs)) => {
-                self.understand(needs).map(|prepared| (version, prepared))
+                self.understand(needs, &version).map(|prepared| (version, prepared))
             }
             _ => self.fetch(&mut lease).await,
         };
@@ -164,7 +164,8 @@ impl Remote {
         let apart = self.ask::<_, Apart>(Op::WorkerPrepare, &about, APART_WAIT).await;
         let Apart { input, version, needs } = apart.map_err(|error| error.to_string())?;
         lease.input = input;
-        Ok((Arc::new(version), self.understand(needs)?))
+        let prepared = self.understand(needs, &version)?;
+        Ok((Arc::new(version), prepared))
     }
 
     /// Lets go of what came with leases that are not held any more.

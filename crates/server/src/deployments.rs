@@ -122,6 +122,19 @@ fn within_ceilings(spec: &FunctionSpec, ceilings: &Limits) -> Result<(), ApiErro
             usual.connections.into(),
             ceilings.connections.into(),
         ),
+        (
+            "connections_per_minute",
+            asked.connections_per_minute.into(),
+            usual.connections_per_minute.into(),
+            ceilings.connections_per_minute.into(),
+        ),
+        (
+            "lookups_per_minute",
+            asked.lookups_per_minute.into(),
+            usual.lookups_per_minute.into(),
+            ceilings.lookups_per_minute.into(),
+        ),
+        ("egress_mib", asked.egress_mib, usual.egress_mib, ceilings.egress_mib),
     ];
     for (limit, asked, usual, ceiling) in rows {
         if asked > ceiling && asked != usual {

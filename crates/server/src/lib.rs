@@ -13,6 +13,7 @@ mod app;
 mod connect;
 mod connections;
 mod deployments;
+mod egress;
 mod error;
 mod executions;
 mod extract;

@@ -70,14 +70,9 @@ fn gate_of(tenant: &TenantId, of: &str, name: &str) -> Result<GateOf, ApiError> 
     let bad_name = |error: IdError| invalid(&format!("name: {error}"));
     let parts: Vec<&str> = name.split('/').collect();
     match (of, &parts[..]) {
-        ("function", [integration, kind, name]) => Ok(GateOf::Function(FunctionKey {
-            tenant: tenant.clone(),
-            integration: IntegrationId::parse(integration).map_err(bad_name)?,
-            kind: FunctionKind::parse(kind)
-                .ok_or_else(|| invalid("kind is action, sync, webhook or event"))?,
-            name: FunctionName::parse(name).map_err(bad_name)?,
-        })),
-        ("function", _) => Err(invalid("a function's name is INTEGRATION/KIND/NAME")),
+        ("function", _) => {
+            function_named(tenant, name).map(GateOf::Function).map_err(|why| invalid(&why))
+        }
         ("connection", [integration, connection]) => Ok(GateOf::Connection(
             tenant.clone(),
             IntegrationId::parse(integration).map_err(bad_name)?,
@@ -90,6 +85,21 @@ fn gate_of(tenant: &TenantId, of: &str, name: &str) -> Result<GateOf, ApiError> 
         ("key", _) => Err(invalid("a key's name has 1 to 255 bytes")),
         _ => Err(invalid("of is function, connection or key")),
     }
+}
+
+/// The function of a tenant that `INTEGRATION/KIND/NAME` names, or why it names none.
+pub(crate) fn function_named(tenant: &TenantId, name: &str) -> Result<FunctionKey, String> {
+    let parts: Vec<&str> = name.split('/').collect();
+    let [integration, kind, name] = parts[..] else {
+        return Err("a function's name is INTEGRATION/KIND/NAME".to_owned());
+    };
+    let bad_name = |error: IdError| format!("name: {error}");
+    Ok(FunctionKey {
+        tenant: tenant.clone(),
+        integration: IntegrationId::parse(integration).map_err(bad_name)?,
+        kind: FunctionKind::parse(kind).ok_or("kind is action, sync, webhook or event")?,
+        name: FunctionName::parse(name).map_err(bad_name)?,
+    })
 }
 
 fn limit(gate: Gate) -> api::Limit {

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::gate::{Gate, pass};
 use crate::{
-    actions, connect, connections, deployments, executions, integrations, limits, logs,
+    actions, connect, connections, deployments, egress, executions, integrations, limits, logs,
     notifications, ops, proxy, records, syncs, tenants, webhooks, worker, workers,
 };
 
@@ -77,6 +77,8 @@ fn handler(route: &Route) -> MethodRouter<App> {
         Op::SetFrequency => at(route, syncs::set_frequency),
         Op::ListLimits => at(route, limits::list),
         Op::SetLimit => at(route, limits::set),
+        Op::ExplainEgress => at(route, egress::explain),
+        Op::ExplainTenantEgress => at(route, egress::explain_tenants),
         Op::ListRecords => at(route, records::list),
         Op::ListIntegrations => at(route, integrations::list),
         Op::ShowIntegration => at(route, integrations::show),

@@ -34,8 +34,9 @@ pub(crate) async fn put(
 ) -> Result<axum::Json<api::Tenant>, ApiError> {
     let id: TenantId = names.get("tenant")?;
     let put = put.unwrap_or_default();
-    let egress = serde_json::from_value(put.egress.into())
-        .map_err(|error| ApiError::new("invalid_body", format!("egress: {error}")))?;
+    let egress = put.egress.map(|rules| serde_json::from_value(rules.into())).transpose();
+    let egress =
+        egress.map_err(|error| ApiError::new("invalid_body", format!("egress: {error}")))?;
     let before = share(&app, &id).await?;
     let limits = ShareLimits {
         weight: put.weight.unwrap_or(before.limits.weight),
@@ -47,12 +48,18 @@ pub(crate) async fn put(
         return Err(ApiError::new("invalid_body", message));
     }
     let said = put.wall_floor.as_deref().map(wall_named).transpose()?;
-    let wall_floor = match app.inner.platform.tenant(&id).await {
-        Ok(before) => said.or(before.settings.wall_floor),
-        Err(PlatformError::NotFound { .. }) => said,
+    let before_settings = match app.inner.platform.tenant(&id).await {
+        Ok(before) => Some(before.settings),
+        Err(PlatformError::NotFound { .. }) => None,
         Err(error) => return Err(error.into()),
     };
-    let settings = TenantSettings { display_name: put.display_name, egress, wall_floor };
+    // What is not said stays: above all, nobody opens a tenant's egress by changing its weight.
+    let kept = before_settings.unwrap_or_default();
+    let settings = TenantSettings {
+        display_name: put.display_name,
+        egress: egress.unwrap_or(kept.egress),
+        wall_floor: said.or(kept.wall_floor),
+    };
     let tenant = app.inner.platform.put_tenant(&id, settings).await?;
     if limits != before.limits {
         app.inner.engine.set_share(&id, limits).await?;

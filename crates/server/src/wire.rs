@@ -167,7 +167,9 @@ pub(crate) fn connection(connection: platform::Connection) -> api::Connection {
 }
 
 pub(crate) fn tenant(tenant: platform::Tenant, share: bulkhead_engine::Share) -> api::Tenant {
+    let rule = |rule| serde_json::to_value(rule).unwrap_or_default();
     api::Tenant {
+        egress: tenant.settings.egress.into_iter().map(rule).collect(),
         id: tenant.id.to_string(),
         display_name: tenant.settings.display_name,
         wall_floor: tenant.settings.wall_floor.map(|wall| wall.as_str().to_owned()),

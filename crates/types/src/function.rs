@@ -67,6 +67,56 @@ pub enum Isolation {
     Compartment,
 }
 
+/// A rule that narrows where a function may connect. What it says is read by the gateway's crate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "EgressRuleText", into = "EgressRuleText")]
+pub struct EgressRule {
+    /// What denials are logged with.
+    pub name: String,
+    /// Whether it allows or denies what it matches.
+    pub allow: bool,
+    /// `example.com`, `*.example.com`, `*`; none is any.
+    pub hosts: Vec<String>,
+    /// `192.0.2.0/24`, `2001:db8::/32`; none is any.
+    pub networks: Vec<String>,
+    /// `443`, `8000-8999`; none is any.
+    pub ports: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EgressRuleText {
+    name: String,
+    effect: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    hosts: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    networks: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ports: Vec<String>,
+}
+
+impl TryFrom<EgressRuleText> for EgressRule {
+    type Error = String;
+    fn try_from(text: EgressRuleText) -> Result<Self, String> {
+        let EgressRuleText { name, effect, hosts, networks, ports } = text;
+        let allow = match effect.as_str() {
+            "allow" => true,
+            "deny" => false,
+            _ => return Err(format!("the effect of rule {name:?} must be allow or deny")),
+        };
+        Ok(Self { name, allow, hosts, networks, ports })
+    }
+}
+
+impl From<EgressRule> for EgressRuleText {
+    fn from(rule: EgressRule) -> Self {
+        let EgressRule { name, allow, hosts, networks, ports } = rule;
+        let effect = if allow { "allow" } else { "deny" }.to_owned();
+        Self { name, effect, hosts, networks, ports }
+    }
+}
+
 /// What a version's sandbox is given beyond the bare minimum, known at deploy time.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -221,6 +271,9 @@ pub struct FunctionSpec {
     /// What its sandbox is given.
     #[serde(default)]
     pub uses: Uses,
+    /// Narrows where it may connect, within what operator and tenant leave open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<EgressRule>,
     /// Whether its executions share a zygote.
     #[serde(default)]
     pub isolation: Isolation,

@@ -22,8 +22,8 @@ pub use execution::{
 };
 pub use fault::{Fault, Retry};
 pub use function::{
-    Concurrency, ConcurrencyKey, FunctionKey, FunctionKind, FunctionSpec, Isolation, MissedRuns,
-    RetryPolicy, ScheduleOptions, Uses, Version,
+    Concurrency, ConcurrencyKey, EgressRule, FunctionKey, FunctionKind, FunctionSpec, Isolation,
+    MissedRuns, RetryPolicy, ScheduleOptions, Uses, Version,
 };
 pub use ids::{
     ConnectionId, DeploymentId, ExecutionId, Fence, FunctionName, IdError, IntegrationId, TenantId,

@@ -40,6 +40,15 @@ pub struct Limits {
     /// [`Self::memory_mib`], may be many times that.
     #[serde(skip_serializing_if = "is_usual_memory")]
     pub memory_reserved_mib: u64,
+    /// Egress connections begun within a minute: as many at once as in all of it.
+    #[serde(skip_serializing_if = "is_usual_connections_per_minute")]
+    pub connections_per_minute: u32,
+    /// Names looked up within a minute, likewise.
+    #[serde(skip_serializing_if = "is_usual_lookups_per_minute")]
+    pub lookups_per_minute: u32,
+    /// Bytes over all egress connections together, both ways, in MiB.
+    #[serde(skip_serializing_if = "is_usual_egress_mib")]
+    pub egress_mib: u64,
 }
 
 /// CPU units of one core: an ordinary function waits for the network for most of its time, so a core carries this
@@ -53,6 +62,15 @@ const CPU_UNITS: u32 = 1;
 /// more than 6 MiB of its own (SPECIFICATION.md, T8).
 const MEMORY_RESERVED_MIB: u64 = 8;
 
+/// Far above what clients that keep their connections need, far below what searching a network for ports does.
+const CONNECTIONS_PER_MINUTE: u32 = 3_000;
+
+/// Names carry data out: this is some 2 KiB a second at most, where a policy lets names be resolved at all.
+const LOOKUPS_PER_MINUTE: u32 = 600;
+
+/// Some 17 MiB in each second of ten minutes.
+const EGRESS_MIB: u64 = 10 << 10;
+
 // Usual values are not written out: they were not there when the first versions got their names, which are hashes.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
 const fn is_usual_cpu(units: &u32) -> bool {
@@ -62,6 +80,21 @@ const fn is_usual_cpu(units: &u32) -> bool {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
 const fn is_usual_memory(mib: &u64) -> bool {
     *mib == MEMORY_RESERVED_MIB
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_usual_connections_per_minute(count: &u32) -> bool {
+    *count == CONNECTIONS_PER_MINUTE
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_usual_lookups_per_minute(count: &u32) -> bool {
+    *count == LOOKUPS_PER_MINUTE
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_usual_egress_mib(mib: &u64) -> bool {
+    *mib == EGRESS_MIB
 }
 
 impl Default for Limits {
@@ -79,6 +112,9 @@ impl Default for Limits {
             log_bytes: 10 << 20,
             log_lines: 100_000,
             connections: 64,
+            connections_per_minute: CONNECTIONS_PER_MINUTE,
+            lookups_per_minute: LOOKUPS_PER_MINUTE,
+            egress_mib: EGRESS_MIB,
             cpu_units: CPU_UNITS,
             memory_reserved_mib: MEMORY_RESERVED_MIB,
         }
@@ -102,6 +138,11 @@ impl Limits {
             log_bytes: self.log_bytes.min(ceilings.log_bytes),
             log_lines: self.log_lines.min(ceilings.log_lines),
             connections: self.connections.min(ceilings.connections),
+            connections_per_minute: self
+                .connections_per_minute
+                .min(ceilings.connections_per_minute),
+            lookups_per_minute: self.lookups_per_minute.min(ceilings.lookups_per_minute),
+            egress_mib: self.egress_mib.min(ceilings.egress_mib),
             // What a worker has bounds them.
             cpu_units: self.cpu_units,
             memory_reserved_mib: self.memory_reserved_mib,
@@ -142,6 +183,9 @@ mod tests {
             log_bytes: u64::MAX,
             log_lines: u64::MAX,
             connections: u32::MAX,
+            connections_per_minute: u32::MAX,
+            lookups_per_minute: u32::MAX,
+            egress_mib: u64::MAX,
             ..Limits::default()
         };
         let ceilings = Limits::default();
@@ -153,7 +197,9 @@ mod tests {
     #[test]
     fn usual_limits_are_written_as_they_were_before_there_were_units() {
         let text = serde_json::to_string(&Limits::default()).unwrap_or_default();
-        assert!(!text.contains("units") && !text.contains("reserved"), "{text}");
+        for later in ["units", "reserved", "minute", "egress"] {
+            assert!(!text.contains(later), "{text}");
+        }
         let two = Limits { cpu_units: 2, ..Limits::default() };
         let text = serde_json::to_string(&two).unwrap_or_default();
         assert!(text.contains(r#""cpu_units":2"#), "{text}");

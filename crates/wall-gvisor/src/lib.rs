@@ -26,8 +26,8 @@ mod stages;
 use std::path::PathBuf;
 
 use bulkhead_guest::config::{Lack, RUNTIME_TASKS};
-use bulkhead_wall::{Capability, CompartmentSpec, WallError};
-use bulkhead_wall_process::build::Child;
+use bulkhead_wall::{Capability, CompartmentSpec};
+use bulkhead_wall_process::build::Stage;
 use bulkhead_wall_process::cgroup::{BASE_MEMORY_MIB, Tree};
 use bulkhead_wall_process::kind::Kind;
 
@@ -87,7 +87,7 @@ impl Kind for Gvisor {
         Tree { memory_mib, tasks: Some(tasks), base: None, slots: None }
     }
 
-    fn become_guest(&self, child: Child<'_>) -> WallError {
-        stages::become_guest(&self.runsc, child)
+    fn stages(&self) -> Vec<Stage<'_>> {
+        stages::stages(&self.runsc)
     }
 }

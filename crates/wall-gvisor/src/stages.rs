@@ -1,4 +1,4 @@
-//! From a fork of the launcher to `runsc`: [`become_guest`] is the privileged sequence, a list of stages.
+//! From a fork of the launcher to `runsc`: [`stages`] is the privileged sequence, a list of stages.
 //!
 //! The host's root builds a root directory in which there is nothing but what `runsc` needs, and makes it the root.
 //! Only then does the process enter a user namespace: `runsc` is root there, so that it can build what it builds, and
@@ -15,9 +15,9 @@ use std::process::Command;
 
 use bulkhead_guest::config::SlotConfig;
 use bulkhead_guest::fds;
-use bulkhead_wall::{CompartmentSpec, WallError};
-use bulkhead_wall_process::build::{Child, Plan};
-use bulkhead_wall_process::kind::{GUEST_FILES_MAX, configuration, guest_config, null, stage};
+use bulkhead_wall::CompartmentSpec;
+use bulkhead_wall_process::build::{Plan, Stage};
+use bulkhead_wall_process::kind::{GUEST_FILES_MAX, configuration, guest_config, null};
 use bulkhead_wall_process::namespaces::{self, SLOT_UID_FIRST};
 use bulkhead_wall_process::{mounts, sys};
 use rustix::fs::Mode;
@@ -29,38 +29,41 @@ use crate::spec::{self, BUNDLE, IMAGE, RUNSC, STATE};
 /// Where the new root is built: a directory of the image that is empty, and is no longer seen once it is the root.
 const WORKSHOP: &str = "scratch";
 
-/// Process 1 on its way to `runsc`. Returns only when a stage failed.
-pub(crate) fn become_guest(runsc: &Path, child: Child<'_>) -> WallError {
-    let plan = child.plan;
-    let done = (|| {
-        stage("session", rustix::process::setsid().map_err(io::Error::from))?;
-        stage("cgroup", plan.cgroups.join_base(plan.number))?;
-        stage("cgroup_namespace", sys::unshare(libc::CLONE_NEWCGROUP))?;
-        stage("host_name", rustix::system::sethostname(b"sandbox").map_err(io::Error::from))?;
-        // A server keeps its files to itself; what is built here is for `runsc`, which is nobody to those who built it.
-        rustix::process::umask(Mode::WGRP | Mode::WOTH);
-        stage("mounts", build_root(runsc, &plan))?;
-        stage("pivot_root", mounts::pivot(&plan.rootfs.join(WORKSHOP)))?;
-        stage("rlimits", sys::limit(libc::RLIMIT_CORE, 0))?;
-        stage("rlimits", sys::limit_at_most(libc::RLIMIT_NOFILE, GUEST_FILES_MAX))?;
-        stage("user_namespace", namespaces::enter_user_namespace())?;
-        stage("uid_map", child.await_mapping())?;
-        stage("user", sys::become_user(0, 0))?;
-        stage("no_new_privs", rustix::thread::set_no_new_privs(true).map_err(io::Error::from))?;
-        stage("death_signal", sys::die_with_launcher())?;
-        stage("descriptors", descriptors(child.stream, child.words, plan.spec))
-    })();
-    match done {
-        Err(error) => error,
-        Ok(()) => {
-            #[allow(
-                clippy::disallowed_methods,
-                reason = "starting guests is what the launcher is for"
-            )]
-            let error = Command::new(RUNSC).args(spec::arguments()).env_clear().exec();
-            WallError::new("exec", format!("{}: {error}", runsc.display()))
-        }
-    }
+/// Process 1 on its way to `runsc`.
+pub(crate) fn stages(runsc: &Path) -> Vec<Stage<'_>> {
+    vec![
+        Stage::new("session", |_| Ok(rustix::process::setsid().map(drop)?)),
+        Stage::new("cgroup", |child| child.plan.cgroups.join_base(child.plan.number)),
+        Stage::new("cgroup_namespace", |_| sys::unshare(libc::CLONE_NEWCGROUP)),
+        Stage::new("host_name", |_| Ok(rustix::system::sethostname(b"sandbox")?)),
+        Stage::new("umask", |_| {
+            // A server keeps its files to itself; what is built here is for `runsc`, which is nobody to those who built
+            // it.
+            rustix::process::umask(Mode::WGRP | Mode::WOTH);
+            Ok(())
+        }),
+        Stage::new("mounts", |child| build_root(runsc, &child.plan)),
+        Stage::new("pivot_root", |child| mounts::pivot(&child.plan.rootfs.join(WORKSHOP))),
+        Stage::new("core_limit", |_| sys::limit(libc::RLIMIT_CORE, 0)),
+        Stage::new("files_limit", |_| sys::limit_at_most(libc::RLIMIT_NOFILE, GUEST_FILES_MAX)),
+        Stage::new("user_namespace", |_| namespaces::enter_user_namespace()),
+        Stage::new("uid_map", |child| child.await_mapping()),
+        Stage::new("user", |_| sys::become_user(0, 0)),
+        Stage::new("no_new_privs", |_| Ok(rustix::thread::set_no_new_privs(true)?)),
+        Stage::new("death_signal", |_| sys::die_with_launcher()),
+        Stage::new("descriptors", |child| {
+            let stream = child.take_stream()?;
+            descriptors(stream, &child.words, child.plan.spec)
+        }),
+        Stage::new("exec", |_| Err(exec(runsc))),
+    ]
+}
+
+/// Runs `runsc`; returns only when that failed.
+fn exec(runsc: &Path) -> io::Error {
+    #[allow(clippy::disallowed_methods, reason = "starting guests is what the launcher is for")]
+    let error = Command::new(RUNSC).args(spec::arguments()).env_clear().exec();
+    io::Error::new(error.kind(), format!("{}: {error}", runsc.display()))
 }
 
 /// Builds the root directory of `runsc`, in a mount namespace of its own.
@@ -122,7 +125,7 @@ fn files_max() -> io::Result<u64> {
 }
 
 /// Leaves open: null as standard input, the launcher's pipe as output, the stream and the configuration.
-fn descriptors(stream: OwnedFd, words: OwnedFd, spec: &CompartmentSpec) -> io::Result<()> {
+fn descriptors(stream: OwnedFd, words: &OwnedFd, spec: &CompartmentSpec) -> io::Result<()> {
     let slot = |slot: u32| SlotConfig {
         uid: SLOT_UID_FIRST + slot,
         scratch: mounts::scratch_of(slot),
@@ -133,7 +136,7 @@ fn descriptors(stream: OwnedFd, words: OwnedFd, spec: &CompartmentSpec) -> io::R
     // Above the numbers that are given away.
     let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 16);
     let (stream, config) = (high(&stream)?, high(&config)?);
-    let (out, err) = (high(&words)?, high(&words)?);
+    let (out, err) = (high(words)?, high(words)?);
     sys::place(null()?, 0)?;
     sys::place(out, 1)?;
     sys::place(err, 2)?;

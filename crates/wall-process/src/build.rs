@@ -1,6 +1,6 @@
-//! Building a compartment: from a fork of the launcher to the program that runs in it. What happens in the fork is the
-//! [`Kind`]'s: a list of stages; none is skipped, and the first that fails is told to the launcher, which undoes the
-//! rest.
+//! Building a compartment: from a fork of the launcher to the program that runs in it. What the launcher does is in
+//! [`HostStage`]; what happens in the fork is the [`Kind`]'s list of [`Stage`]s. None is skipped, and the first that
+//! fails is told by its name, and undoes the rest.
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
+use bulkhead_guest::config::SlotConfig;
 use bulkhead_wall::{CompartmentSpec, WallError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -48,20 +49,105 @@ pub struct Plan<'a> {
     pub place: u32,
 }
 
+/// What the launcher does itself for a compartment, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostStage {
+    /// Makes the cgroups, with their limits.
+    Cgroup,
+    /// Makes the stream to the guest.
+    Stream,
+    /// Makes the pipes by which process 1 and the launcher talk meanwhile.
+    Pipe,
+    /// Forks process 1 into new namespaces.
+    Namespaces,
+    /// Maps the users of its user namespace, when it is there.
+    UidMap,
+    /// Maps the groups.
+    GidMap,
+}
+
+impl HostStage {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Cgroup, Self::Stream, Self::Pipe, Self::Namespaces, Self::UidMap, Self::GidMap];
+
+    /// As errors name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cgroup => "cgroup",
+            Self::Stream => "stream",
+            Self::Pipe => "pipe",
+            Self::Namespaces => "namespaces",
+            Self::UidMap => "uid_map",
+            Self::GidMap => "gid_map",
+        }
+    }
+}
+
+/// Carries out one of the launcher's stages, if the kind lets it.
+pub(crate) fn host_stage<T>(
+    kind: &dyn Kind,
+    stage: HostStage,
+    run: impl FnOnce() -> io::Result<T>,
+) -> Result<T, WallError> {
+    let done = kind.permit(stage).and_then(|()| run());
+    done.map_err(|error| WallError::new(stage.name(), error.to_string()))
+}
+
+/// One step from a fork of the launcher to the program in the compartment.
+pub struct Stage<'k> {
+    /// As errors name it.
+    pub name: &'static str,
+    run: Box<Run<'k>>,
+}
+
+type Run<'k> = dyn FnOnce(&mut Child<'_>) -> io::Result<()> + 'k;
+
+impl<'k> Stage<'k> {
+    /// A stage that does `run`.
+    #[must_use]
+    pub fn new(
+        name: &'static str,
+        run: impl FnOnce(&mut Child<'_>) -> io::Result<()> + 'k,
+    ) -> Self {
+        Self { name, run: Box::new(run) }
+    }
+
+    /// Carries it out. A panic is a failure: it must not unwind into a second launcher.
+    ///
+    /// # Errors
+    /// Names the stage.
+    pub fn run(self, child: &mut Child<'_>) -> Result<(), WallError> {
+        let done = catch_unwind(AssertUnwindSafe(|| (self.run)(child)));
+        let done = done.unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+        done.map_err(|error| WallError::new(self.name, error.to_string()))
+    }
+}
+
 /// What the fork of the launcher has that is to become process 1.
 #[derive(Debug)]
 pub struct Child<'a> {
     /// What to build.
     pub plan: Plan<'a>,
-    /// The guest's end of the stream.
-    pub stream: OwnedFd,
     /// Where standard output and error may go.
     pub words: OwnedFd,
+    /// The slots that the guest will be told of.
+    pub slots: Vec<SlotConfig>,
+    stream: Option<OwnedFd>,
     word: &'a OwnedFd,
     go: &'a OwnedFd,
 }
 
 impl Child<'_> {
+    /// The guest's end of the stream, once.
+    ///
+    /// # Errors
+    /// When it was taken before.
+    pub fn take_stream(&mut self) -> io::Result<OwnedFd> {
+        self.stream.take().ok_or_else(|| io::Error::other("the stream was given away before"))
+    }
+
     /// Waits until the launcher has mapped the user namespace that this process has entered.
     ///
     /// # Errors
@@ -78,34 +164,29 @@ impl Child<'_> {
 
 /// Builds one. Its cgroups exist already.
 pub(crate) fn build(kind: &dyn Kind, plan: &Plan<'_>) -> Result<Built, WallError> {
-    let named = |stage: &str, error: io::Error| WallError::new(stage, error.to_string());
-    let (stream, theirs) =
-        socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-            .map_err(|error| named("stream", error.into()))?;
-    let (word, their_word) =
-        pipe_with(PipeFlags::CLOEXEC).map_err(|error| named("pipe", error.into()))?;
-    let (go, our_go) =
-        pipe_with(PipeFlags::CLOEXEC).map_err(|error| named("pipe", error.into()))?;
-    // Whoever writes more than fits loses it, and does not wait for somebody to read.
-    let (words, their_words) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
-        .map_err(|error| named("pipe", error.into()))?;
-    let pid = sys::clone_into(namespaces::AT_BIRTH).map_err(|error| named("namespaces", error))?;
+    let (stream, theirs) = host_stage(kind, HostStage::Stream, || {
+        Ok(socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
+    })?;
+    let pipes = host_stage(kind, HostStage::Pipe, || {
+        let told = pipe_with(PipeFlags::CLOEXEC)?;
+        let telling = pipe_with(PipeFlags::CLOEXEC)?;
+        // Whoever writes more than fits loses it, and does not wait for somebody to read.
+        Ok((told, telling, pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?))
+    })?;
+    let ((word, their_word), (go, our_go), (words, their_words)) = pipes;
+    let fork = || sys::clone_into(namespaces::AT_BIRTH);
+    let pid = host_stage(kind, HostStage::Namespaces, fork)?;
     if pid == 0 {
         drop((stream, word, our_go, words));
-        // A panic must not unwind into a second launcher.
-        let stages = catch_unwind(AssertUnwindSafe(|| {
-            let (stream, words) = (theirs, their_words);
-            kind.become_guest(Child { plan: *plan, stream, words, word: &their_word, go: &go })
-        }));
-        let error = stages.unwrap_or_else(|_| WallError::new("panic", "a stage panicked"));
-        let text = format!("{}: {}", error.stage, error.message);
-        let told = rustix::io::write(&their_word, text.as_bytes());
-        sys::exit_now(if told.is_ok() { 1 } else { 2 });
+        let (stream, words) = (Some(theirs), their_words);
+        let (word, go) = (&their_word, &go);
+        become_guest(kind, Child { plan: *plan, words, slots: Vec::new(), stream, word, go });
     }
     drop((theirs, their_word, their_words, go));
-    match see_through(pid, plan.place, &word, our_go) {
+    match see_through(kind, pid, plan.place, &word, our_go) {
         Ok(()) => Ok(Built { pid, stream, words }),
         Err(error) => {
+            let named = |stage: &str, error: io::Error| WallError::new(stage, error.to_string());
             sys::kill(pid).map_err(|error| named("kill", error))?;
             reap(pid).map_err(|error| named("reap", error))?;
             Err(error)
@@ -113,17 +194,32 @@ pub(crate) fn build(kind: &dyn Kind, plan: &Plan<'_>) -> Result<Built, WallError
     }
 }
 
+/// Goes through the kind's stages. The last one that succeeds replaces this program; a failed one is told.
+fn become_guest(kind: &dyn Kind, mut child: Child<'_>) -> ! {
+    let failed = kind.stages().into_iter().find_map(|stage| stage.run(&mut child).err());
+    let error = failed.unwrap_or_else(|| WallError::new("exec", "no stage ran a program"));
+    let text = format!("{}: {}", error.stage, error.message);
+    let told = rustix::io::write(child.word, text.as_bytes());
+    sys::exit_now(if told.is_ok() { 1 } else { 2 });
+}
+
 /// The launcher's side: maps the user namespace when asked, and waits until the guest runs or a stage has failed.
-fn see_through(pid: i32, place: u32, word: &OwnedFd, go: OwnedFd) -> Result<(), WallError> {
+fn see_through(
+    kind: &dyn Kind,
+    pid: i32,
+    place: u32,
+    word: &OwnedFd,
+    go: OwnedFd,
+) -> Result<(), WallError> {
     let mut first = [0_u8; 1];
     await_readable(word)?;
     let count = rustix::io::read(word, &mut first)
         .map_err(|error| WallError::new("word", error.to_string()))?;
     if count == 1 && first[0] == b'U' {
         let mapping = namespaces::mapping(place);
-        for file in ["uid_map", "gid_map"] {
-            std::fs::write(format!("/proc/{pid}/{file}"), &mapping)
-                .map_err(|error| WallError::new(file, error.to_string()))?;
+        for map in [HostStage::UidMap, HostStage::GidMap] {
+            let file = format!("/proc/{pid}/{}", map.name());
+            host_stage(kind, map, || std::fs::write(file, &mapping))?;
         }
         rustix::io::write(&go, b"G").map_err(|error| WallError::new("word", error.to_string()))?;
         drop(go);

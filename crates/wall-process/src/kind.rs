@@ -5,9 +5,9 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use bulkhead_guest::config::{GuestConfig, Lack, SlotConfig};
-use bulkhead_wall::{Capability, CompartmentSpec, WallError};
+use bulkhead_wall::{Capability, CompartmentSpec};
 
-use crate::build::Child;
+use crate::build::{HostStage, Stage};
 use crate::cgroup::Tree;
 use crate::mounts;
 use crate::namespaces::ZYGOTE_UID;
@@ -26,17 +26,18 @@ pub trait Kind {
     /// The cgroups that a compartment gets.
     fn tree(&self, spec: &CompartmentSpec) -> Tree;
 
-    /// Makes process 1 of the calling process: a fork of the launcher, root still, in new namespaces. Returns only when a
-    /// stage failed, with the name of that stage; what was begun ends with the process.
-    fn become_guest(&self, child: Child<'_>) -> WallError;
-}
+    /// What makes process 1 of a fork of the launcher, root still, in new namespaces: all of it, in order. The last one
+    /// runs the program, and so returns only when it failed. What was begun ends with the process.
+    fn stages(&self) -> Vec<Stage<'_>>;
 
-/// Names a failed stage.
-///
-/// # Errors
-/// That of `result`.
-pub fn stage<T>(name: &str, result: io::Result<T>) -> Result<T, WallError> {
-    result.map_err(|error| WallError::new(name, error.to_string()))
+    /// Asked before each of the launcher's own stages. A wall has no reason to refuse; who tests what becomes of a stage
+    /// that fails is a kind of wall too.
+    ///
+    /// # Errors
+    /// Then the stage counts as failed.
+    fn permit(&self, _stage: HostStage) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The guest's configuration. `root` is where the compartment's root can be looked at.

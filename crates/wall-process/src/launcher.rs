@@ -11,7 +11,7 @@ use bulkhead_wall::{Capability, CompartmentSpec, WallError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use crate::build::{self, Built, Plan};
+use crate::build::{self, Built, HostStage, Plan};
 use crate::cgroup::{self, Cgroups};
 use crate::kind::Kind;
 use crate::namespaces::COMPARTMENTS_MAX;
@@ -153,7 +153,8 @@ struct Ending {
     /// Keeps the place taken until nothing runs there any more.
     place: u32,
     reaped: bool,
-    request: Option<u64>,
+    /// What is then answered to which request.
+    answer: (u64, Result<Done, WallError>),
 }
 
 fn run(socket: OwnedFd, config: LauncherConfig, cgroups: Cgroups) -> io::Result<()> {
@@ -204,30 +205,38 @@ impl Launcher {
         }
         let Request { id, op } = serde_json::from_slice(&buffer[..received.bytes])?;
         match op {
-            Op::Create { wall, spec } => match self.create(&wall, &spec) {
-                Ok((compartment, built)) => {
+            Op::Create { wall, spec } => match self.create(id, &wall, &spec) {
+                Ok(Some((compartment, built))) => {
                     let fds = [built.stream.as_fd(), built.words.as_fd()];
-                    self.answer(id, Ok(Done::Created { compartment }), &fds)?;
+                    self.answer(id, &Ok(Done::Created { compartment }), &fds)?;
                 }
-                Err(error) => self.answer(id, Err(error), &[])?,
+                // Answered once everything is undone.
+                Ok(None) => {}
+                Err(error) => self.answer(id, &Err(error), &[])?,
             },
             Op::Destroy { compartment } => match self.compartments.remove(&compartment) {
-                Some(running) => self.end(compartment, &running, Some(id))?,
+                Some(running) => self.end(compartment, &running, id)?,
                 None => {
                     let error =
                         WallError::new("destroy", format!("there is no compartment {compartment}"));
-                    self.answer(id, Err(error), &[])?;
+                    self.answer(id, &Err(error), &[])?;
                 }
             },
             Op::Memory { compartment } => {
                 let bytes = self.cgroups.memory_bytes(compartment);
-                self.answer(id, Ok(Done::Memory { bytes }), &[])?;
+                self.answer(id, &Ok(Done::Memory { bytes }), &[])?;
             }
         }
         Ok(true)
     }
 
-    fn create(&mut self, wall: &str, spec: &CompartmentSpec) -> Result<(u64, Built), WallError> {
+    /// `None` when something failed that has to be undone: request `id` is answered after that.
+    fn create(
+        &mut self,
+        id: u64,
+        wall: &str,
+        spec: &CompartmentSpec,
+    ) -> Result<Option<(u64, Built)>, WallError> {
         if spec.slots == 0 || spec.slots > SLOTS_MAX {
             let message = format!("{} slots; 1 to {SLOTS_MAX} are possible", spec.slots);
             return Err(WallError::new("slots", message));
@@ -245,20 +254,20 @@ impl Launcher {
             .map_err(|error| WallError::new("mounts", error.to_string()))?;
         let plan =
             Plan { rootfs: &rootfs, bundles: &bundles, cgroups: &cgroups, spec, number, place };
-        let built = cgroups
-            .create(number, &kind.tree(spec))
-            .map_err(|error| WallError::new("cgroup", error.to_string()))
-            .and_then(|()| build::build(kind.as_ref(), &plan));
+        let kind = kind.as_ref();
+        let make_cgroups = || cgroups.create(number, &kind.tree(spec));
+        let built = build::host_stage(kind, HostStage::Cgroup, make_cgroups)
+            .and_then(|()| build::build(kind, &plan));
         match built {
             Ok(built) => {
                 self.compartments.insert(number, Running { pid: built.pid, place });
-                Ok((number, built))
+                Ok(Some((number, built)))
             }
             Err(error) => {
                 // Process 1 is dead and reaped: what is left are empty cgroups.
-                let ending = Ending { number, pid: 0, place, reaped: true, request: None };
-                self.ending.push(ending);
-                Err(error)
+                let answer = (id, Err(error));
+                self.ending.push(Ending { number, pid: 0, place, reaped: true, answer });
+                Ok(None)
             }
         }
     }
@@ -276,10 +285,11 @@ impl Launcher {
             .ok_or_else(|| WallError::new("uids", format!("{COMPARTMENTS_MAX} compartments exist")))
     }
 
-    fn end(&mut self, number: u64, running: &Running, request: Option<u64>) -> io::Result<()> {
+    fn end(&mut self, number: u64, running: &Running, request: u64) -> io::Result<()> {
         sys::kill(running.pid)?;
         let Running { pid, place } = *running;
-        self.ending.push(Ending { number, pid, place, reaped: false, request });
+        let answer = (request, Ok(Done::Destroyed));
+        self.ending.push(Ending { number, pid, place, reaped: false, answer });
         Ok(())
     }
 
@@ -288,8 +298,9 @@ impl Launcher {
             ending.reaped = ending.reaped || sys::has_ended(ending.pid)?;
             if !ending.reaped || !self.cgroups.remove(ending.number)? {
                 self.ending.push(ending);
-            } else if let Some(request) = ending.request {
-                self.answer(request, Ok(Done::Destroyed), &[])?;
+            } else {
+                let (request, result) = &ending.answer;
+                self.answer(*request, result, &[])?;
             }
         }
         Ok(())
@@ -308,10 +319,10 @@ impl Launcher {
     fn answer(
         &self,
         id: u64,
-        result: Result<Done, WallError>,
+        result: &Result<Done, WallError>,
         fds: &[BorrowedFd<'_>],
     ) -> io::Result<()> {
-        let bytes = serde_json::to_vec(&Reply { id, result })?;
+        let bytes = serde_json::to_vec(&Reply { id, result: result.clone() })?;
         debug_assert!(self.socket.as_raw_fd() == 3);
         bulkhead_guest::send(&self.socket, &bytes, fds)?;
         Ok(())

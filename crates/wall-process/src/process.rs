@@ -8,11 +8,11 @@ use std::process::Command;
 
 use bulkhead_guest::config::{RUNTIME_TASKS, SlotCgroup, SlotConfig};
 use bulkhead_guest::fds;
-use bulkhead_wall::{Capability, CompartmentSpec, WallError};
+use bulkhead_wall::{Capability, CompartmentSpec};
 
-use crate::build::{Child, Plan};
+use crate::build::{Plan, Stage};
 use crate::cgroup::{self, BASE_MEMORY_MIB, BaseTree, SlotTree, Tree};
-use crate::kind::{GUEST_FILES_MAX, Kind, configuration, guest_config, null, stage};
+use crate::kind::{GUEST_FILES_MAX, Kind, configuration, guest_config, null};
 use crate::namespaces::{self, SLOT_UID_FIRST};
 use crate::{mounts, probe, sys};
 
@@ -54,41 +54,45 @@ impl Kind for Process {
         Tree { memory_mib, tasks: None, base: Some(base), slots: Some(slots) }
     }
 
-    fn become_guest(&self, child: Child<'_>) -> WallError {
-        become_guest(child)
+    fn stages(&self) -> Vec<Stage<'_>> {
+        stages()
     }
 }
 
-/// Process 1 on its way to the guest. Returns only when a stage failed.
-fn become_guest(child: Child<'_>) -> WallError {
-    let plan = child.plan;
-    let done = (|| {
-        stage("session", rustix::process::setsid().map_err(io::Error::from))?;
-        stage("cgroup", plan.cgroups.join_base(plan.number))?;
-        stage("cgroup_namespace", sys::unshare(libc::CLONE_NEWCGROUP))?;
-        stage("host_name", rustix::system::sethostname(b"sandbox").map_err(io::Error::from))?;
-        let slots = stage("slots", slots(&plan))?;
-        stage("mounts", mounts::build(&plan))?;
-        stage("pivot_root", mounts::pivot(plan.rootfs))?;
-        stage("rlimits", sys::limit(libc::RLIMIT_CORE, 0))?;
-        stage("rlimits", sys::limit_at_most(libc::RLIMIT_NOFILE, GUEST_FILES_MAX))?;
-        stage("user_namespace", namespaces::enter_user_namespace())?;
-        stage("uid_map", child.await_mapping())?;
-        stage("capabilities", namespaces::become_guest())?;
-        stage("death_signal", sys::die_with_launcher())?;
-        stage("descriptors", descriptors(child.stream, &slots))
-    })();
-    match done {
-        Err(error) => error,
-        Ok(()) => {
-            #[allow(
-                clippy::disallowed_methods,
-                reason = "starting guests is what the launcher is for"
-            )]
-            let error = Command::new(GUEST).env_clear().exec();
-            WallError::new("exec", format!("{GUEST}: {error}"))
-        }
-    }
+/// Process 1 on its way to the guest.
+fn stages() -> Vec<Stage<'static>> {
+    vec![
+        Stage::new("session", |_| Ok(rustix::process::setsid().map(drop)?)),
+        Stage::new("cgroup", |child| child.plan.cgroups.join_base(child.plan.number)),
+        Stage::new("cgroup_namespace", |_| sys::unshare(libc::CLONE_NEWCGROUP)),
+        Stage::new("host_name", |_| Ok(rustix::system::sethostname(b"sandbox")?)),
+        Stage::new("slots", |child| {
+            child.slots = slots(&child.plan)?;
+            Ok(())
+        }),
+        Stage::new("mounts", |child| {
+            mounts::build(&child.plan)
+        }),
+        Stage::new("pivot_root", |child| mounts::pivot(child.plan.rootfs)),
+        Stage::new("core_limit", |_| sys::limit(libc::RLIMIT_CORE, 0)),
+        Stage::new("files_limit", |_| sys::limit_at_most(libc::RLIMIT_NOFILE, GUEST_FILES_MAX)),
+        Stage::new("user_namespace", |_| namespaces::enter_user_namespace()),
+        Stage::new("uid_map", |child| child.await_mapping()),
+        Stage::new("capabilities", |_| namespaces::become_guest()),
+        Stage::new("death_signal", |_| sys::die_with_launcher()),
+        Stage::new("descriptors", |child| {
+            let stream = child.take_stream()?;
+            descriptors(stream, &child.slots)
+        }),
+        Stage::new("exec", |_| Err(exec())),
+    ]
+}
+
+/// Runs the guest; returns only when that failed.
+fn exec() -> io::Error {
+    #[allow(clippy::disallowed_methods, reason = "starting guests is what the launcher is for")]
+    let error = Command::new(GUEST).env_clear().exec();
+    io::Error::new(error.kind(), format!("{GUEST}: {error}"))
 }
 
 /// The slots' descriptions, with their files at the numbers that the guest will find them at.

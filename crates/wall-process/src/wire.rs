@@ -33,7 +33,7 @@ pub(crate) struct Reply {
     pub(crate) result: Result<Done, WallError>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Done {
     Created { compartment: u64 },

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use bulkhead_egress::{Dialled, NameCheck};
 use bulkhead_protocol::{OpenRequest, Refused};
 use bulkhead_types::{Lease, Version};
 use tokio::net::TcpStream;
@@ -48,4 +49,13 @@ pub struct Connected {
     pub stream: TcpStream,
     /// The address that was checked and dialled.
     pub address: SocketAddr,
+    /// What the sandbox sends goes through this.
+    pub check: NameCheck,
+}
+
+impl From<Dialled> for Connected {
+    fn from(dialled: Dialled) -> Self {
+        let Dialled { stream, address, check } = dialled;
+        Self { stream, address, check }
+    }
 }

@@ -222,3 +222,123 @@ async fn an_upstream_that_breaks_off_is_told_as_a_reset() {
     .await;
     assert_eq!(outcome, Outcome::Completed(json!("reset")));
 }
+
+/// A hello that names `name`, as a client would begin TLS with.
+fn hello(name: &str) -> Vec<u8> {
+    let list = |bytes: Vec<u8>| {
+        let length = u16::try_from(bytes.len()).unwrap().to_be_bytes();
+        [length.to_vec(), bytes].concat()
+    };
+    let names = list([vec![0], list(name.as_bytes().to_vec())].concat());
+    let extensions = list([vec![0, 0], list(names)].concat());
+    let body = [vec![3, 3], vec![7; 32], vec![0, 0, 2, 0x13, 1, 1, 0], extensions].concat();
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    [vec![22, 3, 1], list([vec![1], length[1..].to_vec(), body].concat())].concat()
+}
+
+#[tokio::test]
+async fn a_hello_for_another_name_does_not_reach_the_server() {
+    let mut tasks = JoinSet::new();
+    let (seen, mut read) = tokio::sync::mpsc::channel(8);
+    let address = server(&mut tasks, move |mut stream| {
+        let seen = seen.clone();
+        async move {
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).await.unwrap();
+            seen.send(all).await.unwrap();
+        }
+    })
+    .await;
+    let wall = FakeWall::handler(|_, mut sandbox| async move {
+        let mut told = Vec::new();
+        for (channel, name) in [(1, "api"), (2, "other")] {
+            sandbox.open(channel, "api", 443).await;
+            assert_eq!(next_on(&mut sandbox, channel).await.0, Kind::Opened);
+            let bytes = hello(name);
+            // In two pieces: the first alone can't be judged.
+            sandbox.send(channel, Kind::Data, &bytes[..20]).await;
+            sandbox.send(channel, Kind::Data, &bytes[20..]).await;
+            sandbox.send(channel, Kind::End, &[]).await;
+            loop {
+                match next_on(&mut sandbox, channel).await {
+                    (Kind::Window, _) => {}
+                    (Kind::End, _) => break told.push("passed".to_owned()),
+                    (Kind::Refused, refused) => {
+                        let refused: Refused = serde_json::from_slice(&refused).unwrap();
+                        break told.push(refused.rule.unwrap());
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        Ok(json!(told))
+    });
+    let host = TestHost::echo();
+    let egress = TestEgress(HashMap::from([("api".to_owned(), address)]));
+    let runner = runner_with(wall, &host, small_pool(), egress);
+    let settled = run(&runner, lease(1, limits(20_000), Value::Null)).await;
+    assert_eq!(settled.outcome, Outcome::Completed(json!(["passed", "tls.name_mismatch"])));
+    assert_eq!(
+        host.texts(),
+        ["egress_denied: connection to api:443 refused by rule tls.name_mismatch"]
+    );
+    assert_eq!(read.recv().await.unwrap(), hello("api"));
+    assert_eq!(read.recv().await.unwrap(), b"", "nothing of the other hello");
+}
+
+#[tokio::test]
+async fn rates_and_bytes_are_limited_and_named() {
+    let mut tasks = JoinSet::new();
+    let address = server(&mut tasks, |mut stream| async move {
+        while stream.write_all(&[1; 65_536]).await.is_ok() {}
+    })
+    .await;
+    let wall = FakeWall::handler(|_, mut sandbox| async move {
+        let mut told = Vec::new();
+        for _ in 1..=3 {
+            let params = json!({"host": "api", "family": 0});
+            told.push(match sandbox.call("dns.lookup", params).await {
+                Ok(_) => "found".to_owned(),
+                Err(error) => error.payload.unwrap()["rule"].as_str().unwrap().to_owned(),
+            });
+        }
+        sandbox.open(1, "api", 443).await;
+        loop {
+            match next_on(&mut sandbox, 1).await {
+                (Kind::Data, bytes) => {
+                    let granted = u32::try_from(bytes.len()).unwrap();
+                    sandbox.send(1, Kind::Window, &granted.to_le_bytes()).await;
+                }
+                (Kind::Refused, refused) => {
+                    break told.push(String::from_utf8(refused).unwrap());
+                }
+                (kind, _) => assert_eq!(kind, Kind::Opened),
+            }
+        }
+        sandbox.open(2, "api", 443).await;
+        let (kind, refused) = next_on(&mut sandbox, 2).await;
+        assert_eq!(kind, Kind::Refused);
+        told.push(String::from_utf8(refused).unwrap());
+        Ok(json!(told))
+    });
+    let host = TestHost::echo();
+    let egress = TestEgress(HashMap::from([("api".to_owned(), address)]));
+    let runner = runner_with(wall, &host, small_pool(), egress);
+    let limits = Limits {
+        lookups_per_minute: 2,
+        connections_per_minute: 1,
+        egress_mib: 1,
+        ..limits(20_000)
+    };
+    let settled = run(&runner, lease(1, limits, Value::Null)).await;
+    let Outcome::Completed(told) = settled.outcome else { panic!("{:?}", settled.outcome) };
+    let told: Vec<String> = serde_json::from_value(told).unwrap();
+    assert_eq!(told[..3], ["found", "found", "limit.lookups_per_minute"]);
+    assert!(told[3].contains("limit.egress_mib"), "{}", told[3]);
+    assert!(told[4].contains("limit.connections_per_minute"), "{}", told[4]);
+    let logged = host.texts().join("\n");
+    for rule in ["lookups_per_minute", "egress_mib", "connections_per_minute"] {
+        assert!(logged.contains(&format!("refused by rule limit.{rule}")), "{logged}");
+    }
+    assert_eq!(host.events_named("denied").len(), 3);
+}

@@ -207,3 +207,14 @@ test('frequencies', () => {
   for (const good of [...Object.keys(seconds), 'cron: 0 6 * * 1-5 Europe/Paris', 'cron: */5 * * * *', 'Every 5m']) assert.equal(frequencyError(good), null, good);
   for (const bad of ['', 'every', 'every now', 'every 0m', 'every 29s', 'every 32 days', 'cron: * * *', 'cron: a b c d e f g', 5, 'every 5.5m']) assert.notEqual(frequencyError(bad), null, String(bad));
 });
+
+test('rules that narrow egress are carried over, and refused where they can not be read', async () => {
+  const declared = (egress) => one(action('async () => 1', `egress: ${JSON.stringify(egress)} as any,`));
+  const rules = [{ name: 'api', effect: 'allow', hosts: ['*.example.com'], ports: ['443'] }];
+  const { functions } = await compiled(declared(rules));
+  assert.deepEqual(functions[0].spec.egress, rules);
+  for (const bad of [[{ name: 'x', effect: 'maybe' }], [{ name: 'x', effect: 'deny', ports: [443] }]]) {
+    const { errors } = await compiled(declared(bad));
+    assert.deepEqual(errors.map(({ code }) => code), ['bad_egress'], JSON.stringify(bad));
+  }
+});

@@ -18,7 +18,7 @@ const gateway = {
   },
 };
 
-const imports = ['http', 'https', 'http2', 'net', 'tls', 'dns'].map((name) => `import ${name} from 'node:${name}';`).join('\n');
+const imports = ['http', 'https', 'http2', 'net', 'tls', 'dns', 'dgram'].map((name) => `import ${name} from 'node:${name}';`).join('\n');
 const source = (body) => `
   import { createAction } from 'bulkhead';
   import { z } from 'zod';
@@ -249,6 +249,42 @@ for (const flags of [[], ['--single-threaded']]) {
       unknown: ['ENOTFOUND', 'getaddrinfo', 'nowhere.test'],
       denied: ['EGRESS_DENIED', 'zone'],
     });
+  });
+
+  check('resolvers, and questions sent as datagrams, are answered by the platform', async () => {
+    const { output, peer } = await inside(`
+      const query = (name, type) => {
+        const labels = name.split('.').flatMap((label) => [label.length, ...Buffer.from(label)]);
+        return Buffer.from([0xab, 0xcd, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, ...labels, 0, 0, type, 0, 1]);
+      };
+      const ask = async (name, type, send = (socket, bytes) => socket.send(bytes, 53, '9.9.9.9')) => {
+        const socket = dgram.createSocket('udp4');
+        send(socket, query(name, type));
+        const [answer, from] = await once(socket, 'message');
+        socket.close();
+        return { id: answer.readUInt16BE(0), code: answer[3] & 15, count: answer.readUInt16BE(6), last: answer.subarray(-4).join('.'), bytes: answer.length, from: from.address };
+      };
+      const resolver = new dns.promises.Resolver();
+      resolver.setServers(['9.9.9.9']);
+      return {
+        four: await ask('web.test', 1),
+        six: await ask('web.test', 28),
+        sliced: await ask('web.test', 1, (socket, bytes) => socket.send(bytes, 0, bytes.length, 53, '9.9.9.9', () => {})),
+        connected: await ask('web.test', 1, (socket, bytes) => socket.connect(53, '9.9.9.9', () => socket.send(bytes))),
+        mail: await ask('web.test', 15),
+        unknown: await ask('nowhere.test', 1),
+        denied: await ask('denied.test', 1),
+        resolver: [await resolver.resolve4('web.test'), await resolver.resolve('web.test', 'AAAA'), await dns.promises.resolve('web.test')],
+        called: await promisify(new dns.Resolver().resolve4)('web.test'),
+      };`);
+    const { four, ...rest } = output;
+    assert.deepEqual(four, { id: 0xabcd, code: 0, count: 1, last: '127.0.0.1', bytes: 42, from: '9.9.9.9' });
+    assert.deepEqual([rest.six.count, rest.six.last, rest.six.bytes], [1, '0.0.0.1', 54]);
+    assert.deepEqual([rest.sliced, rest.connected], [four, four]);
+    assert.deepEqual([rest.mail, rest.unknown, rest.denied].map(({ code, count }) => [code, count]), [[4, 0], [3, 0], [5, 0]]);
+    assert.deepEqual(rest.resolver, [['127.0.0.1'], ['::1'], ['127.0.0.1']]);
+    assert.deepEqual(rest.called, ['127.0.0.1']);
+    assert.ok(peer.calls.every(({ method }) => method === 'dns.lookup'));
   });
 
   check('uncontrolledFetch follows five redirects and leaves credentials behind', async () => {

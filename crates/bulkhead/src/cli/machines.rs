@@ -65,3 +65,18 @@ pub(crate) enum Workers {
         token: String,
     },
 }
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Egress {
+    /// Say what would happen if a function connected to a host now, and why. Exits with 1 when it would be denied.
+    Explain {
+        /// A name or an address, with `:PORT`, else 443. IPv6 with a port in brackets.
+        target: String,
+        /// Whose functions (admin key) [default: the key's tenant].
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Which function, for rules of its own: INTEGRATION/KIND/NAME.
+        #[arg(long)]
+        function: Option<String>,
+    },
+}

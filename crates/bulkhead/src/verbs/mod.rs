@@ -21,6 +21,7 @@ mod deploy;
 mod dev;
 mod doctor;
 mod dryrun;
+mod egress;
 pub(crate) mod embedded;
 mod executions;
 mod generate;
@@ -73,6 +74,7 @@ pub(crate) fn run(verb: Verb, context: Context) -> anyhow::Result<u8> {
         Verb::Providers(typed) => providers::run(&typed, &context),
         Verb::Integrations(typed) => integrations::run(typed, &context),
         Verb::Connections(typed) => connections::run(typed, &context),
+        Verb::Egress(typed) => egress::run(&typed, &context),
         Verb::Tenants(typed) => tenants::run(typed, &context),
         Verb::Keys(typed) => keys::run(typed, &context),
         Verb::Worker(_) => worker::run(&context),

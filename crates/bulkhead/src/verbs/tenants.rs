@@ -1,5 +1,6 @@
 //! `bulkhead tenants`
 
+use anyhow::Context as _;
 use bulkhead_api::{Op, PutTenant, Tenant, TenantList};
 use bulkhead_client::Request;
 
@@ -16,14 +17,24 @@ pub(crate) fn run(typed: Tenants, context: &Context) -> anyhow::Result<u8> {
             })?
             .tenants
         }
-        Tenants::Put { tenant, display_name, weight, running_max, queued_max, wall_floor } => {
+        Tenants::Put {
+            tenant,
+            display_name,
+            weight,
+            running_max,
+            queued_max,
+            wall_floor,
+            egress,
+        } => {
+            let egress = egress.map(|text| super::argument(&text)).transpose()?;
+            let egress = egress.map(serde_json::from_value).transpose();
             let put = PutTenant {
+                egress: egress.context("--egress takes a JSON array of rules")?,
                 display_name,
                 weight,
                 running_max,
                 queued_max,
                 wall_floor,
-                ..PutTenant::default()
             };
             let request = Request::new(Op::PutTenant, &[&tenant]).json(&put);
             vec![block_on(async { Ok(client.call::<Tenant>(request).await?) })?]

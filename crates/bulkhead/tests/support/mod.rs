@@ -51,6 +51,7 @@ pub(crate) struct Server {
     pub(crate) process: Child,
     pub(crate) url: String,
     pub(crate) admin: Client,
+    admin_key: String,
 }
 
 impl Server {
@@ -94,7 +95,7 @@ impl Server {
         std::thread::spawn(move || lines.for_each(drop));
         let key = std::fs::read_to_string(home.data().join("admin.key")).unwrap();
         let admin = Client::new(&url, Some(key.trim())).unwrap();
-        Self { process, url, admin }
+        Self { process, url, admin, admin_key: key.trim().to_owned() }
     }
 
     /// A tenant with functions deployed from a project of this repository.
@@ -147,6 +148,19 @@ impl Drop for Server {
             drop(self.process.wait());
         }
     }
+}
+
+/// What the command line prints, with the operator's key, whatever its exit status.
+pub(crate) fn bulkhead(server: &Server, arguments: &[&str]) -> String {
+    let settings = format!("server={}", server.url);
+    let output = Command::new(BULKHEAD)
+        .env("BULKHEAD_ADMIN_KEY", &server.admin_key)
+        .args(["--set", &settings])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    format!("{}{said}", String::from_utf8_lossy(&output.stdout))
 }
 
 pub(crate) fn workspace() -> PathBuf {

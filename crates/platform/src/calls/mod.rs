@@ -10,7 +10,7 @@ mod records;
 use bulkhead_protocol::CallError;
 use bulkhead_store::StoreError;
 use bulkhead_store::fence::FenceError;
-use bulkhead_types::{ConnectionId, Fault, IntegrationId, Lease, TimelineEvent, Timestamp};
+use bulkhead_types::{ConnectionId, Fault, IntegrationId, Lease, Timestamp};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -89,29 +89,7 @@ impl Platform {
         params: Value,
         number: Option<u64>,
     ) -> Result<Value, CallError> {
-        let answer = self.answer(lease, method, params, number).await.map_err(|failure| failure.0);
-        if let Err(error) = &answer
-            && error.code == "egress_denied"
-        {
-            self.note_denial(lease, method, error).await;
-        }
-        answer
-    }
-
-    /// A denial stands on the execution's timeline, with the rule's name.
-    async fn note_denial(&self, lease: &Lease, method: &str, error: &CallError) {
-        let rule = error.payload.as_ref().map(|payload| payload["rule"].clone());
-        let detail = json!({ "call": method, "rule": rule, "message": error.message });
-        let event = TimelineEvent {
-            at: self.now(),
-            what: "denied".to_owned(),
-            attempt: lease.attempt,
-            detail,
-        };
-        // The function is refused in any case; what could not be noted is in the server's log.
-        if let Err(error) = self.event(lease, event).await {
-            tracing::error!(%error, "a denial could not be noted");
-        }
+        self.answer(lease, method, params, number).await.map_err(|failure| failure.0)
     }
 
     async fn answer(
@@ -159,7 +137,9 @@ impl Platform {
         let Some(family) = bulkhead_egress::Family::from_number(params.family) else {
             return Err(Failure::new("call_invalid", "family has to be 0, 4 or 6"));
         };
-        let policy = self.egress_policy(&lease.function.tenant).await?;
+        let tenant = &lease.function.tenant;
+        let version = self.version(tenant, &lease.version).await?;
+        let policy = self.egress_policy_of(tenant, &version).await?;
         let found = self.gateway.lookup(&policy, &params.host, family).await;
         let addresses = found.map_err(|refused| {
             let payload = refused.rule.map(|rule| json!({ "rule": rule }));

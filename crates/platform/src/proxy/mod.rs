@@ -73,7 +73,11 @@ impl Platform {
         let named = (request.provider_config_key.clone(), request.connection_id.clone());
         let (integration, connection) = Self::target(lease, named.0, named.1);
         let until = (deadline(lease), soft_deadline(lease));
-        self.proxy_until(&lease.function.tenant, &integration, connection, request, until).await
+        let tenant = &lease.function.tenant;
+        // Where a function may not go itself it may not send the proxy either.
+        let version = self.version(tenant, &lease.version).await?;
+        let client = self.egress_of(tenant, &version).await?.client;
+        self.proxy_until(tenant, &integration, connection, request, client, until).await
     }
 
     /// Calls an integration's API on behalf of a connection, for at most `patience`. The answer is that of
@@ -90,8 +94,10 @@ impl Platform {
         patience: Duration,
     ) -> Result<Value, bulkhead_protocol::CallError> {
         let until = self.now().after(patience);
+        let client = self.egress(tenant).await.map_err(|error| Failure::from(error).0)?.client;
+        let until = (until, until);
         let answer =
-            self.proxy_until(tenant, integration, connection, request, (until, until)).await;
+            self.proxy_until(tenant, integration, connection, request, client, until).await;
         answer.map_err(|failure| failure.0)
     }
 
@@ -101,11 +107,11 @@ impl Platform {
         integration: &IntegrationId,
         connection: Option<ConnectionId>,
         request: ProxyRequest,
-        (until, wait_until): (Timestamp, Timestamp),
+        client: HttpClient,
+        until: (Timestamp, Timestamp),
     ) -> Result<Value, Failure> {
-        let job = self
-            .job(tenant, integration, connection.as_ref(), &request, (until, wait_until))
-            .await?;
+        let connection = connection.as_ref();
+        let job = self.job(tenant, integration, connection, &request, client, until).await?;
         self.carry_out(job, &request).await
     }
 
@@ -116,6 +122,7 @@ impl Platform {
         integration: &IntegrationId,
         connection: Option<&ConnectionId>,
         request: &ProxyRequest,
+        client: HttpClient,
         (until, wait_until): (Timestamp, Timestamp),
     ) -> Result<Job, Failure> {
         let settings = match self.integration(tenant, integration).await {
@@ -152,7 +159,6 @@ impl Platform {
             outgoing.add_headers(&known.headers);
         }
         let hints = known.map(|known| &known.retry);
-        let client = self.egress(tenant).await?.client;
         let of = connection.map(|id| (tenant.clone(), integration.clone(), id.clone()));
         let renewable = settings.is_some_and(|settings| settings.auth.mode.oauth2().is_some());
         let token =

@@ -10,6 +10,8 @@ use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use super::budget::{Denied, Rate, over};
+use crate::clock::Monotonic;
 use crate::mux::Outgoing;
 use crate::source::Host;
 
@@ -20,8 +22,17 @@ const CALLS_AT_ONCE: usize = 32;
 const PARAMS_BYTES_MAX: usize = 16 << 20;
 
 /// A call that was answered, or something else that was sent: its size counts no more.
+#[derive(Default)]
 pub(super) struct Done {
     call_bytes: Option<usize>,
+    /// What was denied thereby.
+    pub(super) denied: Option<Denied>,
+}
+
+impl Done {
+    pub(super) fn with(self, denied: Denied) -> Self {
+        Self { denied: Some(denied), ..self }
+    }
 }
 
 pub(super) type Work = FuturesUnordered<BoxFuture<'static, Done>>;
@@ -34,15 +45,22 @@ pub(super) struct Calls {
     turns: Arc<Semaphore>,
     /// Whether the soft deadline is past: then a saved checkpoint ends the attempt.
     soft_past: Arc<AtomicBool>,
+    lookups: Rate,
     unanswered: usize,
     unanswered_bytes: usize,
 }
 
 impl Calls {
-    pub(super) fn new(host: Arc<dyn Host>, lease: Arc<Lease>, out: Outgoing) -> Self {
+    pub(super) fn new(
+        host: Arc<dyn Host>,
+        lease: Arc<Lease>,
+        out: Outgoing,
+        clock: Arc<dyn Monotonic>,
+    ) -> Self {
         let turns = Arc::new(Semaphore::new(CALLS_AT_ONCE));
+        let lookups = Rate::new(clock, lease.limits.lookups_per_minute);
         let soft_past = Arc::default();
-        Self { host, lease, out, turns, soft_past, unanswered: 0, unanswered_bytes: 0 }
+        Self { host, lease, out, turns, soft_past, lookups, unanswered: 0, unanswered_bytes: 0 }
     }
 
     pub(super) fn soft_deadline_is_past(&self) {
@@ -66,19 +84,31 @@ impl Calls {
             .map_err(|error| format!("a call that is none: {error}"))?;
         self.unanswered += 1;
         self.unanswered_bytes += message.len();
-        let answer = answer(
-            Arc::clone(&self.host),
-            Arc::clone(&self.lease),
-            self.out.clone(),
-            Arc::clone(&self.turns),
-            Arc::clone(&self.soft_past),
-            call,
-        );
         let call_bytes = Some(message.len());
+        let allowed = self.may_be_carried(&call);
+        let answering = Answering {
+            host: Arc::clone(&self.host),
+            lease: Arc::clone(&self.lease),
+            out: self.out.clone(),
+            turns: Arc::clone(&self.turns),
+            soft_past: Arc::clone(&self.soft_past),
+        };
         Ok(Box::pin(async move {
-            answer.await;
-            Done { call_bytes }
+            let denied = answering.answer(call, allowed).await;
+            Done { call_bytes, denied }
         }))
+    }
+
+    /// Names carry data out, so an attempt may ask for so many only.
+    fn may_be_carried(&mut self, call: &Call) -> Result<(), CallError> {
+        if call.method != "dns.lookup" || self.lookups.take() {
+            return Ok(());
+        }
+        let max = self.lease.limits.lookups_per_minute;
+        let message = format!("an attempt may look up {max} names within a minute");
+        let refused = over("limit.lookups_per_minute", message);
+        let payload = Some(json!({"rule": refused.rule}));
+        Err(CallError { code: refused.code, message: refused.message, payload })
     }
 
     pub(super) fn done(&mut self, done: &Done) {
@@ -103,29 +133,50 @@ pub(super) fn sending_on(
 ) -> BoxFuture<'static, Done> {
     Box::pin(async move {
         out.send(channel, kind, &message).await;
-        Done { call_bytes: None }
+        Done::default()
     })
 }
 
-async fn answer(
+/// What it takes to answer one call.
+struct Answering {
     host: Arc<dyn Host>,
     lease: Arc<Lease>,
     out: Outgoing,
     turns: Arc<Semaphore>,
     soft_past: Arc<AtomicBool>,
-    call: Call,
-) {
-    // Never closed: the turn is always had.
-    let _turn = turns.acquire().await;
-    let saves = call.method == "checkpoint.save";
-    let mut answer = host.call(&lease, &call.method, call.params).await;
-    if let Ok(Value::Object(saved)) = &mut answer
-        && saves
-    {
-        // Time is the worker's: the host does not know when this attempt's soft deadline is.
-        saved.insert("stop".to_owned(), json!(soft_past.load(Ordering::Acquire)));
+}
+
+impl Answering {
+    /// Says what was denied, if anything was.
+    async fn answer(self, call: Call, allowed: Result<(), CallError>) -> Option<Denied> {
+        let Call { id, method, params } = call;
+        let saves = method == "checkpoint.save";
+        let host = params.get("host").and_then(Value::as_str).map(str::to_owned);
+        let mut answer = match allowed {
+            Ok(()) => {
+                // Never closed: the turn is always had.
+                let _turn = self.turns.acquire().await;
+                self.host.call(&self.lease, &method, params).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Ok(Value::Object(saved)) = &mut answer
+            && saves
+        {
+            // Time is the worker's: the host does not know when this attempt's soft deadline is.
+            saved.insert("stop".to_owned(), json!(self.soft_past.load(Ordering::Acquire)));
+        }
+        let denied = answer.as_ref().err().and_then(|error| denial(&method, host, error));
+        self.out.send(CONTROL, Kind::Reply, &encode(id, answer)).await;
+        denied
     }
-    out.send(CONTROL, Kind::Reply, &encode(call.id, answer)).await;
+}
+
+/// What stands in the log of a call that a rule refused.
+fn denial(method: &str, host: Option<String>, error: &CallError) -> Option<Denied> {
+    let rule = error.payload.as_ref().and_then(|payload| payload.get("rule")?.as_str());
+    let rule = rule.filter(|_| error.code == "egress_denied")?;
+    Some(Denied::call(method, host.as_deref(), rule, &error.message))
 }
 
 /// The reply's bytes; an answer over the limit becomes an error.

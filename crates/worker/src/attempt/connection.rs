@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bulkhead_egress::{HELLO_WAIT, NameCheck};
 use bulkhead_protocol::{
     CONNECTION_WINDOW_BYTES, Kind, OpenRequest, Opened, PAYLOAD_BYTES_MAX, Refused,
 };
@@ -15,7 +16,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
+use super::budget::Traffic;
 use crate::egress::Egress;
 use crate::mux::Outgoing;
 use crate::text::cut;
@@ -145,6 +148,7 @@ pub(super) struct Connection {
     pub(super) channel: u32,
     pub(super) out: Outgoing,
     pub(super) inbox: Arc<Inbox>,
+    pub(super) traffic: Traffic,
 }
 
 impl Connection {
@@ -166,39 +170,68 @@ impl Connection {
                 let address = connected.address;
                 let opened = Opened { address: address.ip().to_string(), port: address.port() };
                 self.send_json(Kind::Opened, &opened).await;
-                self.splice(connected.stream).await;
-                Ended { channel: self.channel, refused: None }
+                match self.splice(connected.stream, connected.check).await {
+                    Some(refused) => self.refuse(request, refused).await,
+                    None => Ended { channel: self.channel, refused: None },
+                }
             }
-            Err(mut refused) => {
-                refused.message = cut(&refused.message, MESSAGE_BYTES_MAX);
-                self.send_json(Kind::Refused, &refused).await;
-                Ended { channel: self.channel, refused: Some((request, refused)) }
-            }
+            Err(refused) => self.refuse(request, refused).await,
         }
     }
 
-    async fn splice(&self, stream: TcpStream) {
+    /// Tells both sides, whether the connection was open or not.
+    async fn refuse(&self, request: OpenRequest, mut refused: Refused) -> Ended {
+        refused.message = cut(&refused.message, MESSAGE_BYTES_MAX);
+        self.send_json(Kind::Refused, &refused).await;
+        Ended { channel: self.channel, refused: Some((request, refused)) }
+    }
+
+    /// Carries bytes. What is returned refuses the rest of them.
+    async fn splice(&self, stream: TcpStream, check: NameCheck) -> Option<Refused> {
         let (read, write) = stream.into_split();
         // Either direction's failure breaks the whole off; an end only ends its direction.
-        let both = async { tokio::try_join!(self.upstream(write), self.downstream(read)) };
+        let both = async { tokio::try_join!(self.upstream(write, check), self.downstream(read)) };
         tokio::select! {
-            done = both => if done.is_err() { self.send(Kind::Reset, &[]).await },
-            () = self.inbox.broken_off.notified() => {},
+            done = both => match done {
+                Ok(_) => None,
+                Err(BrokenOff::Denied(refused)) => Some(refused),
+                Err(BrokenOff::Lost) => {
+                    self.send(Kind::Reset, &[]).await;
+                    None
+                }
+            },
+            () = self.inbox.broken_off.notified() => None,
         }
     }
 
-    /// Sandbox → upstream.
-    async fn upstream(&self, mut write: OwnedWriteHalf) -> Result<(), BrokenOff> {
+    /// Sandbox → upstream, through the check of names.
+    async fn upstream(
+        &self,
+        mut write: OwnedWriteHalf,
+        mut check: NameCheck,
+    ) -> Result<(), BrokenOff> {
+        let mut held_until = None;
         loop {
-            match self.inbox.next().await {
+            let piece = match held_until {
+                None => self.inbox.next().await,
+                Some(until) => match timeout_at(until, self.inbox.next()).await {
+                    Ok(piece) => piece,
+                    Err(_) => return Err(BrokenOff::Denied(check.too_slow())),
+                },
+            };
+            match piece {
                 Piece::Bytes(bytes) => {
-                    write.write_all(&bytes).await.map_err(|_| BrokenOff)?;
+                    self.traffic.take(bytes.len()).map_err(BrokenOff::Denied)?;
+                    let bytes = check.take(bytes).map_err(BrokenOff::Denied)?;
+                    held_until = check.holds().then(|| held_until.unwrap_or_else(hello_deadline));
+                    write.write_all(&bytes).await.map_err(|_| BrokenOff::Lost)?;
                     let granted = self.inbox.grant();
                     if granted > 0 {
                         self.send(Kind::Window, &granted.to_le_bytes()).await;
                     }
                 }
-                Piece::End => return write.shutdown().await.map_err(|_| BrokenOff),
+                Piece::End if check.holds() => return Err(BrokenOff::Denied(check.cut_short())),
+                Piece::End => return write.shutdown().await.map_err(|_| BrokenOff::Lost),
             }
         }
     }
@@ -208,7 +241,9 @@ impl Connection {
         let mut buffer = vec![0; PAYLOAD_BYTES_MAX];
         loop {
             let window = self.window().await;
-            let length = read.read(&mut buffer[..window]).await.map_err(|_| BrokenOff)?;
+            let read = read.read(&mut buffer[..window]).await;
+            let length = read.map_err(|_| BrokenOff::Lost)?;
+            self.traffic.take(length).map_err(BrokenOff::Denied)?;
             if length == 0 {
                 self.send(Kind::End, &[]).await;
                 return Ok(());
@@ -236,5 +271,15 @@ impl Connection {
     }
 }
 
-/// One side broke the connection off.
-struct BrokenOff;
+/// Why a connection ends before both sides have come to their ends.
+enum BrokenOff {
+    /// One side broke it off.
+    Lost,
+    /// What the sandbox does with it is denied.
+    Denied(Refused),
+}
+
+#[allow(clippy::disallowed_methods, reason = "tokio's clock: what its time-outs are measured by")]
+fn hello_deadline() -> Instant {
+    Instant::now() + HELLO_WAIT
+}

@@ -8,8 +8,10 @@ use bulkhead_types::{Lease, Version};
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 
+use super::budget::{Denied, Rate, Traffic, over};
 use super::calls::{Done, sending_on};
 use super::connection::{Connection, Ended, Inbox};
+use crate::clock::Monotonic;
 use crate::egress::Egress;
 use crate::mux::Outgoing;
 
@@ -20,6 +22,8 @@ pub(super) struct Connections {
     version: Arc<Version>,
     out: Outgoing,
     open: HashMap<u32, Arc<Inbox>>,
+    rate: Rate,
+    traffic: Traffic,
     tasks: JoinSet<Ended>,
 }
 
@@ -29,8 +33,12 @@ impl Connections {
         lease: Arc<Lease>,
         version: Arc<Version>,
         out: Outgoing,
+        clock: Arc<dyn Monotonic>,
     ) -> Self {
-        Self { egress, lease, version, out, open: HashMap::new(), tasks: JoinSet::new() }
+        let rate = Rate::new(clock, lease.limits.connections_per_minute);
+        let traffic = Traffic::new(&lease);
+        let (open, tasks) = (HashMap::new(), JoinSet::new());
+        Self { egress, lease, version, out, open, rate, traffic, tasks }
     }
 
     /// Takes a frame of an egress channel. What is returned is to be sent.
@@ -58,19 +66,38 @@ impl Connections {
         let request: OpenRequest = serde_json::from_slice(&frame.payload)
             .map_err(|error| format!("an open that is none: {error}"))?;
         let channel = frame.channel;
-        let max = self.lease.limits.connections;
-        if self.open.len() >= usize::try_from(max).unwrap_or(usize::MAX) {
-            let message = format!("an attempt may have {max} connections open at the same time");
-            let refused = Refused { code: "EMFILE".to_owned(), message, rule: None };
+        if let Some((rule, refused)) = self.refusal() {
+            let denied = Denied::connection(&request.host, request.port, rule);
             let json = serde_json::to_vec(&refused).unwrap_or_default();
-            return Ok(Some(sending_on(self.out.clone(), channel, Kind::Refused, json)));
+            let told = sending_on(self.out.clone(), channel, Kind::Refused, json);
+            return Ok(Some(Box::pin(async move { told.await.with(denied) })));
         }
         let inbox: Arc<Inbox> = Arc::default();
         self.open.insert(channel, Arc::clone(&inbox));
-        let connection = Connection { channel, out: self.out.clone(), inbox };
+        let (out, traffic) = (self.out.clone(), self.traffic.clone());
+        let connection = Connection { channel, out, inbox, traffic };
         let (egress, lease) = (Arc::clone(&self.egress), Arc::clone(&self.lease));
         self.tasks.spawn(connection.run(egress, lease, Arc::clone(&self.version), request));
         Ok(None)
+    }
+
+    /// Why no more connections may be begun now.
+    fn refusal(&mut self) -> Option<(&'static str, Refused)> {
+        let limits = &self.lease.limits;
+        let max = limits.connections;
+        if self.open.len() >= usize::try_from(max).unwrap_or(usize::MAX) {
+            let message = format!("an attempt may have {max} connections open at the same time");
+            // As a program is told that has too many files open; it is no matter of policy.
+            let refused = Refused { code: "EMFILE".to_owned(), message, rule: None };
+            return Some(("limit.connections", refused));
+        }
+        if !self.rate.take() {
+            let max = limits.connections_per_minute;
+            let message = format!("an attempt may begin {max} connections within a minute");
+            let rule = "limit.connections_per_minute";
+            return Some((rule, over(rule, message)));
+        }
+        None
     }
 
     /// Waits until one has ended; for ever when there is none.

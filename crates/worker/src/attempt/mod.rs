@@ -1,5 +1,6 @@
 //! One attempt, from lease to outcome: prepare, take a sandbox, start, serve it to its end, say how it ended.
 
+mod budget;
 mod calls;
 mod connection;
 mod connections;

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::budget::Denied;
 use super::calls::{Calls, Work, sending};
 use super::connection::Ended;
 use super::connections::Connections;
@@ -45,7 +46,7 @@ const LOG_BYTES_WAITING_MAX: usize = 1 << 20;
 /// How long the host may take for one batch of lines.
 const LOG_WAIT: Duration = Duration::from_secs(10);
 
-/// Refused connections that are noted on the timeline; the log has them all, within its limit.
+/// Denials that are noted on the timeline; the log has them all, within its limit.
 const DENIED_EVENTS_MAX: u32 = 20;
 
 /// "Never", for a deadline that is not set: a sleep this long is cut off by the hard cap.
@@ -139,7 +140,7 @@ struct Serving {
     deadlines: Deadlines,
     answer: Option<Answer>,
     late_answers: u32,
-    denied: u32,
+    denials: u32,
     why: Option<Why>,
     cancelled: bool,
     started_us: Option<u64>,
@@ -192,9 +193,16 @@ impl Serving {
         let out = taken.sandbox.outgoing();
         let (host, egress) = (Arc::clone(&inner.parts.host), Arc::clone(&inner.parts.egress));
         let version = Arc::clone(&prepared.version);
+        let clock = || Arc::clone(&inner.parts.monotonic);
         Self {
-            calls: Calls::new(host, Arc::clone(&lease), out.clone()),
-            connections: Connections::new(egress, Arc::clone(&lease), version, out.clone()),
+            calls: Calls::new(host, Arc::clone(&lease), out.clone(), clock()),
+            connections: Connections::new(
+                egress,
+                Arc::clone(&lease),
+                version,
+                out.clone(),
+                clock(),
+            ),
             logs: Logs::new(&lease.limits, inner.parts.clock.now()),
             deadlines: Deadlines::new(&lease.limits),
             inner: Arc::clone(inner),
@@ -207,7 +215,7 @@ impl Serving {
             flushing: None,
             answer: None,
             late_answers: 0,
-            denied: 0,
+            denials: 0,
             why: None,
             cancelled: false,
             started_us: None,
@@ -256,7 +264,10 @@ impl Serving {
                 }
                 () = until(hard) => self.kill(Why::TimeLimit),
                 () = until(self.deadlines.soft) => self.soft_deadline(),
-                Some(done) = self.work.next() => self.calls.done(&done),
+                Some(done) = self.work.next() => {
+                    self.calls.done(&done);
+                    done.denied.into_iter().for_each(|denied| self.denied(denied));
+                }
                 Some(()) = self.notes.next() => {},
                 () = flushed(&mut self.flushing) => {},
                 () = until(self.deadlines.flush) => self.flush(),
@@ -413,14 +424,16 @@ impl Serving {
     fn connection_ended(&mut self, ended: Ended) {
         let Some((request, refused)) = ended.refused else { return };
         let Some(rule) = refused.rule else { return };
-        let (host, port) = (&request.host, request.port);
-        let host: String = host.chars().take(253).collect();
-        let message = format!("egress_denied: connection to {host}:{port} refused by rule {rule}");
-        self.logs.note(message, self.now());
+        self.denied(Denied::connection(&request.host, request.port, &rule));
+    }
+
+    /// Puts what was denied into the log, and on the timeline while there is room.
+    fn denied(&mut self, denied: Denied) {
+        let Denied { what, rule, detail } = denied;
+        self.logs.note(format!("egress_denied: {what} refused by rule {rule}"), self.now());
         self.flush_soon();
-        self.denied += 1;
-        if self.denied <= DENIED_EVENTS_MAX {
-            let detail = json!({"host": host, "port": port, "rule": rule});
+        self.denials += 1;
+        if self.denials <= DENIED_EVENTS_MAX {
             self.notes.push(Box::pin(note(&self.inner, &self.lease, "denied", detail)));
         }
     }

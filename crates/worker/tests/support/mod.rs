@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bulkhead_egress::NameCheck;
 use bulkhead_protocol::{CallError, LogLine, OpenRequest, Refused};
 use bulkhead_types::{
     ExecutionId, Fence, FunctionSpec, Lease, LeaseRef, Limits, SystemClock, SystemEntropy,
@@ -104,7 +105,9 @@ impl Egress for TestEgress {
             return Err(Refused { code, message, rule: Some("deny-all".to_owned()) });
         };
         let stream = TcpStream::connect(address).await.unwrap();
-        Ok(Connected { stream, address })
+        let host = bulkhead_egress::Host::parse(&request.host).unwrap();
+        let check = NameCheck::new(host, address, Arc::default());
+        Ok(Connected { stream, address, check })
     }
 }
 

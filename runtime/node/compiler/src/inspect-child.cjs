@@ -17,6 +17,7 @@ const PLAIN = [
   'retry',
   'concurrency',
   'schedule',
+  'egress',
   'isolation',
   'wall',
 ];

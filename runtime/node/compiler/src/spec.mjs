@@ -16,6 +16,9 @@ const LIMITS = {
   log_bytes: false,
   log_lines: false,
   connections: false,
+  connections_per_minute: false,
+  lookups_per_minute: false,
+  egress_mib: false,
   cpu_units: false,
   memory_reserved_mib: false,
 };
@@ -24,7 +27,7 @@ const EVENTS = ['post-connection-creation', 'pre-connection-deletion', 'validate
 const IGNORED = ['endpoint', 'endpoints', 'scopes', 'group', 'syncType', 'trackDeletes', 'integrationId', 'version', 'track_deletes'];
 const KNOWN = new Set([
   'type', 'description', 'frequency', 'cron', 'autoStart', 'event', 'webhookSubscriptions', 'limits', 'retry',
-  'concurrency', 'schedule',
+  'concurrency', 'schedule', 'egress',
   'isolation', 'wall', 'input', 'output', 'checkpoint', 'metadata', 'models', 'exec', 'onWebhook',
 ]);
 const CREATORS = { action: 'createAction', sync: 'createSync', webhook: 'createWebhook', event: 'createOnEvent' };
@@ -43,6 +46,7 @@ export function specOf(fn, declared, uses) {
   checkRetry(declared.retry ?? {}, problem);
   checkConcurrency(declared.concurrency, problem);
   checkSchedule(fn, declared.schedule, problem);
+  checkEgress(declared.egress, problem);
   const frequency = frequencyOf(fn, declared, problem);
   const { input, output, checkpoint } = declared.schemas;
   if (checkpoint !== undefined) checkCheckpoint(checkpoint, problem);
@@ -64,6 +68,7 @@ export function specOf(fn, declared, uses) {
     limits: declared.limits ?? {},
     retry: declared.retry ?? {},
     uses,
+    egress: declared.egress,
     isolation: declared.isolation ?? 'fork',
     wall: declared.wall,
   };
@@ -136,6 +141,18 @@ function checkSchedule(fn, schedule, problem) {
   if (fn.kind !== 'sync' || !right || Object.keys(rest).length > 0) {
     const todo = "Write schedule: { jitter_ms: 60_000, missed: 'skip' } in a sync; missed is 'catch_up' or 'skip', the jitter at most a day";
     problem('bad_schedule', `The schedule ${JSON.stringify(schedule)} can't be read`, todo);
+  }
+}
+
+/** As EgressRule of crates/types/src/function.rs; what hosts, networks and ports mean is the server's to say. */
+function checkEgress(egress, problem) {
+  if (egress === undefined) return;
+  const texts = (list) => list === undefined || (Array.isArray(list) && list.every((text) => typeof text === 'string'));
+  const right = ({ name, effect, hosts, networks, ports, ...rest }) =>
+    typeof name === 'string' && ['allow', 'deny'].includes(effect) && [hosts, networks, ports].every(texts) && Object.keys(rest).length === 0;
+  if (!Array.isArray(egress) || !egress.every((rule) => rule !== null && typeof rule === 'object' && right(rule))) {
+    const todo = "Write egress: [{ name: 'api', effect: 'allow', hosts: ['*.example.com'], ports: ['443'] }]; effect is 'allow' or 'deny', networks are CIDRs";
+    problem('bad_egress', `The egress ${JSON.stringify(egress)} can't be read`, todo);
   }
 }
 

@@ -27,10 +27,33 @@ export interface Limits {
   log_lines?: number;
   /** Connections open at the same time. Default: 64. */
   connections?: number;
+  /** Connections begun within a minute. Default: 3,000. */
+  connections_per_minute?: number;
+  /** Names looked up within a minute. Default: 600. */
+  lookups_per_minute?: number;
+  /** Bytes over all connections together, both ways, in MiB. Default: 10,240. */
+  egress_mib?: number;
   /** What it takes of a worker's CPU while it runs; a core has 16. Default: 1. */
   cpu_units?: number;
   /** What it takes of a worker's memory while it runs, in MiB; `memory_mib` may be many times that. Default: 8. */
   memory_reserved_mib?: number;
+}
+
+/**
+ * Narrows where a function may connect, itself or through the proxy. It can't open what operator and tenant keep closed.
+ * A rule that denies and matches denies; if there are rules that allow, one of them has to match.
+ */
+export interface EgressRule {
+  /** What denials are logged with. */
+  name: string;
+  /** What it does with what it matches. */
+  effect: 'allow' | 'deny';
+  /** `example.com`, `*.example.com` (any depth below, not itself) or `*`. Default: any. */
+  hosts?: string[];
+  /** Networks of the address that is dialled, such as `192.0.2.0/24`. Default: any. */
+  networks?: string[];
+  /** `443` or `8000-8999`. Default: any. */
+  ports?: string[];
 }
 
 /** How many attempts may run at the same time; more wait. */
@@ -73,6 +96,8 @@ export interface Declaration {
   retry?: RetryPolicy;
   /** How many may run at the same time. */
   concurrency?: Concurrency;
+  /** Narrows where it may connect. */
+  egress?: EgressRule[];
   /** `compartment`: each execution in a walled place of its own instead of a fork. Default: `fork`. */
   isolation?: 'fork' | 'compartment';
   /** The wall it wants at least; it runs behind that or a stronger one the operator asks for. Default: the server's. */

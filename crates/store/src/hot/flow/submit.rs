@@ -189,15 +189,21 @@ fn function_scope(function: &FunctionKey) -> String {
 }
 
 /// Limits as an array of their values, in the order in which the type has them: an execution's row is written three
-/// times in its life, and the names would be a quarter of it. What has names is read as well.
+/// times in its life, and the names would be a quarter of it. What has names is read as well. The last ones are left out
+/// where they are usual: a server of an earlier release, which may run beside this one, has never heard of them.
 fn brief_limits(limits: &Limits) -> Result<String, StoreError> {
-    let l = limits;
-    json(&(
+    let (l, usual) = (limits, Limits::default());
+    let always = (
         (l.time_ms, l.soft_percent, l.cpu_ms, l.memory_mib, l.processes, l.scratch_mib),
         (l.scratch_inodes, l.input_bytes, l.output_bytes, l.log_bytes, l.log_lines),
         (l.connections, l.cpu_units, l.memory_reserved_mib),
-    ))
-    .map(flat)
+    );
+    let later = |l: &Limits| (l.connections_per_minute, l.lookups_per_minute, l.egress_mib);
+    if later(l) == later(&usual) {
+        return json(&always).map(flat);
+    }
+    let (a, b, c) = always;
+    json(&(a, b, c, later(l))).map(flat)
 }
 
 /// As [`brief_limits`].
@@ -239,10 +245,18 @@ mod tests {
             connections: 12,
             cpu_units: 13,
             memory_reserved_mib: 14,
+            connections_per_minute: 15,
+            lookups_per_minute: 16,
+            egress_mib: 17,
         };
         let text = brief_limits(&limits).unwrap();
-        assert_eq!(text, "[1,2,3,4,5,6,7,8,9,10,11,12,13,14]");
+        assert_eq!(text, "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]");
         assert_eq!(serde_json::from_str::<Limits>(&text).unwrap(), limits);
+        let earlier =
+            Limits { connections: 12, cpu_units: 13, memory_reserved_mib: 14, ..Limits::default() };
+        let text = brief_limits(&earlier).unwrap();
+        assert!(text.ends_with(",12,13,14]"), "{text}");
+        assert_eq!(serde_json::from_str::<Limits>(&text).unwrap(), earlier);
         let usual = brief_limits(&Limits::default()).unwrap();
         assert_eq!(serde_json::from_str::<Limits>(&usual).unwrap(), Limits::default());
         let retry = RetryPolicy { max: 1, backoff_ms: 2, backoff_ms_max: 3, jitter: false };

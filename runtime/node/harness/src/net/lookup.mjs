@@ -1,4 +1,5 @@
-// dns.lookup and dns.resolve4/6 in a sandbox: the platform answers. Other record types have no way out.
+// dns.lookup and dns.resolve4/6 in a sandbox, of the module and of its Resolver: the platform answers. Other record types
+// have no way out.
 
 import dns from 'node:dns';
 import net from 'node:net';
@@ -16,7 +17,7 @@ export function lookupBy(by) {
 const FAMILIES = { IPv4: 4, IPv6: 6 };
 
 /** @returns {Promise<Array<{address: string, family: number}>>} never empty */
-async function addresses(hostname, family) {
+export async function addresses(hostname, family) {
   const literal = net.isIP(hostname);
   if (literal !== 0) return [{ address: hostname, family: literal }];
   if (calls === null) throw lookupError('EAI_AGAIN', hostname);
@@ -75,10 +76,23 @@ export function patchLookups() {
     resolve4: (hostname, options) => resolve(hostname, 4, options),
     resolve6: (hostname, options) => resolve(hostname, 6, options),
   };
-  Object.assign(dns.promises, promised);
-  Object.assign(dns, {
-    lookup: lookupWithCallback,
-    resolve4: resolveWithCallback(4),
-    resolve6: resolveWithCallback(6),
+  const called = { lookup: lookupWithCallback, resolve4: resolveWithCallback(4), resolve6: resolveWithCallback(6) };
+  patchAll(dns.promises, promised, (native, ways) => (hostname, type = 'A') => {
+    return ways[type] === undefined ? native(hostname, type) : ways[type](hostname);
   });
+  patchAll(dns, called, (native, ways) => (hostname, type, done) => {
+    if (typeof type === 'function') return ways.A(hostname, type);
+    return ways[type] === undefined ? native(hostname, type, done) : ways[type](hostname, done);
+  });
+}
+
+/** Patches a module and its class of resolvers; `byType` makes the `resolve` that takes a record's type. */
+function patchAll(module, { lookup: look, resolve4, resolve6 }, byType) {
+  const ways = { A: resolve4, AAAA: resolve6 };
+  Object.assign(module.Resolver.prototype, { resolve4, resolve6 });
+  const native = module.Resolver.prototype.resolve;
+  module.Resolver.prototype.resolve = function resolve(...args) {
+    return byType(native.bind(this), ways)(...args);
+  };
+  Object.assign(module, { lookup: look, resolve4, resolve6, resolve: byType(module.resolve, ways) });
 }

@@ -5,6 +5,7 @@ import dns from 'node:dns';
 import net from 'node:net';
 import tls from 'node:tls';
 import { attach } from './handle.mjs';
+import { patchDatagrams } from './datagram.mjs';
 import { connectError, resetError } from './errors.mjs';
 import { patchLookups } from './lookup.mjs';
 
@@ -27,6 +28,7 @@ export function patchNetwork() {
     return this;
   };
   patchLookups();
+  patchDatagrams();
 }
 
 function connectSocket(socket, options) {
