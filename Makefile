@@ -17,7 +17,7 @@ help:
 	@echo 'make audit   try to break out of every wall that there is here, with native controls'
 	@echo 'make test    run every check'
 	@echo 'make lint    lints, and licences of dependencies (compiles cargo-deny the first time)'
-	@echo 'make bench   measure the targets of SPECIFICATION.md (BENCH="start action memory")'
+	@echo 'make bench   measure the targets of SPECIFICATION.md (BENCH="start action memory", walls, leaks, …)'
 	@echo 'make build   build the binary ($(TARGET)/release/bulkhead) and the runtime image ($(TARGET)/runtime)'
 	@echo 'make setup   install what is missing on this machine'
 	@echo 'make clean   remove everything that was built or fetched'
@@ -41,6 +41,7 @@ lint: setup
 	@scripts/lint.sh --install
 
 bench: build
+	@scripts/setup.sh --bench
 	@for name in $(BENCH); do $(SUDO) $(TARGET)/release/bulkhead bench $$name || exit 1; done
 
 clean:

@@ -66,6 +66,17 @@ if ! runsc_is_new_enough; then
     runsc_is_new_enough || die "runsc is still too old: $(runsc --version | head -1)"
 fi
 
+# What walls are measured beside, only for that -----------------------------------------------------------------------
+if [ "${1:-}" = --bench ] && ! command -v bwrap >/dev/null; then
+    if command -v apt-get >/dev/null; then
+        say "installing Debian package: bubblewrap"
+        as_root apt-get update -qq
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends bubblewrap
+    else
+        say "no bubblewrap here: bench walls does without"
+    fi
+fi
+
 # Packages from the npm registry, with the pinned Node.js among them ----------------------------------------------
 # Stamped by content: the lockfile has the integrity of every package.
 install_npm() {

@@ -42,7 +42,7 @@ pub use openapi::document;
 pub use records::RecordPage;
 pub use routes::{Access, Op, Route};
 pub use tenants::{Key, KeyCreated, KeyList, PutKey, PutTenant, Tenant, TenantList, TenantShare};
-pub use workers::{Worker, WorkerList};
+pub use workers::{Warmth, Worker, WorkerList};
 
 /// Headers of ours, as they are spelled on the wire.
 pub mod headers {

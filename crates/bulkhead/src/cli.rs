@@ -472,6 +472,10 @@ pub(crate) enum Benchmark {
     Checkpoint,
     /// T5: many tenants, a few of them often.
     Replay,
+    /// Nothing stays: processes, cgroups, mounts, namespaces, descriptors, files, memory. Fails when something does.
+    Leaks,
+    /// T1, T4, T6 to T9: every wall that there is here, beside a bare `node`, gVisor and bubblewrap by themselves.
+    Walls,
 }
 
 #[derive(Debug, Args)]
@@ -484,6 +488,9 @@ pub(crate) struct Bench {
     /// How long to sustain, in seconds.
     #[arg(long, default_value_t = 15)]
     pub(crate) seconds: u64,
+    /// The wall, where a benchmark is about one; `walls` takes all that there are, or this one.
+    #[arg(long)]
+    pub(crate) wall: Option<String>,
     /// The examples, whose bench/ functions are measured.
     #[arg(long, default_value = "examples")]
     pub(crate) examples: PathBuf,

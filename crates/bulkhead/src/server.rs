@@ -28,6 +28,7 @@ use own_worker::OwnWorker;
 mod identity;
 mod metrics;
 pub(crate) mod own_worker;
+mod prewarm;
 mod secret_keys;
 
 /// A server that runs.
@@ -74,9 +75,8 @@ impl Server {
         let db = open_database(config).await?;
         let store = Arc::new(SqliteStore::new(db.clone()));
         let blobs = blobs(config)?;
-        let (clock1, entropy1) = (Arc::clone(&clock), Arc::clone(&entropy));
-        let options = EngineOptions::default();
-        let engine = Engine::with_blobs(store, clock1, entropy1, options, blobs.payloads);
+        let (payloads, usual) = (blobs.payloads, EngineOptions::default());
+        let engine = Engine::with_blobs(store, clock.clone(), entropy.clone(), usual, payloads);
         let worker_id =
             identity::new_worker(config, &engine, clock.now(), entropy.as_ref()).await?;
         let gateway = Gateway::new(Arc::new(SystemResolver::new()?), GatewayLimits::default());
@@ -93,6 +93,7 @@ impl Server {
             let parts = parts_of(&platform, gateway, walls, (&clock, &entropy));
             OwnWorker::start(config, &engine, worker_id, change(parts), stopped(stops.clone()))
         });
+        let worker = worker.map(|it| it.prewarming(config, &engine, &platform, &clock));
         let background = run_background(engine.clone(), Arc::clone(&platform), closes.clone());
         let options = AppOptions {
             admin_key: admin_key.secret.reveal().to_owned(),

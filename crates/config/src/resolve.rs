@@ -62,6 +62,14 @@ pub struct Config {
     pub worker_memory_mib: u64,
     /// Sandboxes forked ahead for each warm function.
     pub worker_parked: u32,
+    /// Memory that idle compartments may keep, in MiB.
+    pub worker_warm_memory_mib: u64,
+    /// An idle compartment goes after this long.
+    pub worker_idle: Duration,
+    /// Compartments at the same time.
+    pub worker_compartments: u32,
+    /// Whether what is live is made warm before it is called.
+    pub worker_prewarm: bool,
     /// What a commit survives.
     pub synchronous: Synchronous,
     /// What a function may ask for at most. Its `time_ms` is the cap.
@@ -267,10 +275,17 @@ impl Config {
             worker_token_file: file("worker.token_file")?,
             worker_plaintext: read.get("worker.plaintext", yes_or_no)?,
             worker_memory_mib: match read.text("worker.memory_mib").0.as_str() {
-                "" => memory_for_attempts(around.memory_mib),
+                "" => memory_of(around.memory_mib) / 4 * 3,
                 _ => u64::from(read.small("worker.memory_mib", 64, 1 << 30)?),
             },
             worker_parked: read.small("worker.parked", 0, 1_000)?,
+            worker_warm_memory_mib: match read.text("worker.warm_memory_mib").0.as_str() {
+                "" => memory_of(around.memory_mib) / 6,
+                _ => u64::from(read.small("worker.warm_memory_mib", 0, 1 << 30)?),
+            },
+            worker_idle: read.get("worker.idle", drain)?,
+            worker_compartments: read.small("worker.compartments", 1, 10_000)?,
+            worker_prewarm: read.get("worker.prewarm", yes_or_no)?,
             synchronous: read.get("sqlite.synchronous", synchronous)?,
             ceilings: ceilings(&read)?,
             http_connections: read.small("http.connections", 1, 1_000_000)?,
@@ -326,11 +341,10 @@ fn drain(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "it must be a time from 0s to 24h, such as 30s".to_owned())
 }
 
-/// Attempts may take three quarters of the machine's memory, in MiB: the server, its caches, warm compartments and
-/// the kernel have the rest.
-const fn memory_for_attempts(machine_mib: u64) -> u64 {
-    let all = if machine_mib == 0 { MEMORY_MIB_UNKNOWN } else { machine_mib };
-    all / 4 * 3
+/// The machine's memory, in MiB. Attempts may take three quarters of it and idle compartments keep a sixth; the server,
+/// its caches and the kernel have the rest.
+const fn memory_of(machine_mib: u64) -> u64 {
+    if machine_mib == 0 { MEMORY_MIB_UNKNOWN } else { machine_mib }
 }
 
 /// What a machine that does not tell is taken to have.

@@ -29,6 +29,8 @@ fn with_nothing_said_the_defaults_hold() {
     assert_eq!(config.listen.to_string(), "127.0.0.1:8686");
     assert_eq!(config.ceilings.time_ms, 600_000);
     assert_eq!((config.worker_units, config.worker_memory_mib), (32, 6_144));
+    assert_eq!((config.worker_compartments, config.worker_warm_memory_mib), (256, 1_365));
+    assert!(config.worker_prewarm);
     assert_eq!(config.synchronous, Synchronous::Full);
     assert_eq!(config.user, User::AsStarted);
     assert!(config.egress.is_empty());

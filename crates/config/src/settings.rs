@@ -85,6 +85,18 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "memory for attempts to take; else three quarters of the machine's",
     ),
+    one(
+        "worker.warm_memory_mib",
+        "",
+        "memory that idle compartments may keep, of which each tenant has its share; else a sixth of the machine's",
+    ),
+    one("worker.idle", "5m", "an idle compartment goes after this long"),
+    one("worker.compartments", "256", "compartments at the same time, idle ones included"),
+    one(
+        "worker.prewarm",
+        "yes",
+        "whether what was deployed, and what a schedule is about to run, is made warm before it is called",
+    ),
     Setting {
         key: "secret_key",
         shape: Shape::Secret,

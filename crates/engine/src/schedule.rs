@@ -1,5 +1,7 @@
 //! Schedules: what makes executions by the clock, one per function and connection.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bulkhead_sched::frequency::Frequency;
 use bulkhead_sched::schedule;
@@ -140,6 +142,20 @@ impl Engine {
     /// When the store fails.
     pub async fn schedule(&self, key: &ScheduleKey) -> Result<Option<Schedule>, EngineError> {
         Ok(self.inner.store.schedule(key.clone()).await?)
+    }
+
+    /// What is due now or within a time, at most so many, and when the next one after that is: for who prepares for it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn due_within(
+        &self,
+        ahead: Duration,
+        most: usize,
+    ) -> Result<(Vec<ScheduleKey>, Option<Timestamp>), EngineError> {
+        let until = self.inner.clock.now().after(ahead);
+        let (due, next_at) = self.inner.store.due(until, most).await?;
+        Ok((due.into_iter().map(|schedule| schedule.key).collect(), next_at))
     }
 
     /// Fires what is due. Returns when the next one is.

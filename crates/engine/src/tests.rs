@@ -316,6 +316,23 @@ async fn a_due_schedule_runs_what_is_live_then() {
 }
 
 #[tokio::test]
+async fn what_is_due_soon_is_known_before_it_is_due() {
+    let f = fixture();
+    let schedule = f.engine.put_schedule(spec("every 1m")).await.unwrap();
+    let ahead = Duration::from_secs(5);
+    assert_eq!(f.engine.due_within(ahead, 9).await.unwrap(), (vec![], Some(schedule.next_at)));
+    f.clock.advance(Duration::from_secs(56));
+    let (soon, _) = f.engine.due_within(ahead, 9).await.unwrap();
+    assert_eq!(soon, std::slice::from_ref(&schedule.key));
+    let kept = f.engine.schedule(&schedule.key).await.unwrap().unwrap();
+    assert_eq!(
+        (kept.next_at, kept.last_execution),
+        (schedule.next_at, None),
+        "it was only looked at"
+    );
+}
+
+#[tokio::test]
 async fn putting_a_schedule_again_changes_it_only_when_its_frequency_is_new() {
     let f = fixture();
     let first = f.engine.put_schedule(spec("every 1m")).await.unwrap();

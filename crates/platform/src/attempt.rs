@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bulkhead_engine::ExecutionFilter;
 use bulkhead_protocol::CallError;
 use bulkhead_types::{
-    ExecutionState, FunctionKind, FunctionSpec, Lease, TenantId, TimelineEvent, Version, WallKind,
+    ExecutionState, FunctionKey, FunctionKind, FunctionSpec, Lease, TenantId, TimelineEvent,
+    Version, WallKind,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -46,6 +47,17 @@ impl Platform {
         let context = self.context(lease).await?;
         let wall = self.wall(&lease.function.tenant, &version.spec).await?;
         Ok(Prepared { version, bundle, context, wall })
+    }
+
+    /// What a sandbox of a live version needs before there is an attempt: no context.
+    ///
+    /// # Errors
+    /// When there is no such function, or its bundle is not to be had.
+    pub async fn prepare_ahead(&self, function: &FunctionKey) -> Result<Prepared, PlatformError> {
+        let version = self.live_version(function).await?;
+        let bundle = self.blobs.bundle(&version.bundle).await?;
+        let wall = self.wall(&function.tenant, &version.spec).await?;
+        Ok(Prepared { version, bundle, context: Value::Null, wall })
     }
 
     /// The wall that a function of a tenant gets: what it asks for, or the operator's and the tenant's floor.

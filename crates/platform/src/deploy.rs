@@ -15,8 +15,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use crate::blobs::{BUNDLE_BYTES_MAX, digest};
 use crate::diff::{diff, removed};
 use crate::error::PlatformError;
-use crate::model::{Change, DeployRequest, Deployment, FunctionInfo, FunctionUpload};
-use crate::platform::Platform;
+use crate::model::{Change, ChangeKind, DeployRequest, Deployment, FunctionInfo, FunctionUpload};
+use crate::platform::{Deployed, Platform};
 use crate::text::{from_text, to_text};
 
 /// Functions of one deployment.
@@ -108,8 +108,19 @@ impl Platform {
             self.caches.changed();
             self.align_limits(&tenant).await?;
             self.align_schedules(&tenant).await?;
+            self.tell_deployed(&tenant, &changes);
         }
         Ok(Deployment { id, created_at, changes })
+    }
+
+    fn tell_deployed(&self, tenant: &TenantId, changes: &[Change]) {
+        let live = changes.iter().filter(|change| change.change != ChangeKind::Removed);
+        let key = |change: &Change| {
+            let Change { integration, kind, name, .. } = change.clone();
+            FunctionKey { tenant: tenant.clone(), integration, kind, name }
+        };
+        // An error means that nobody listens: a server without a worker of its own.
+        self.deployed.send(Arc::new(Deployed { functions: live.map(key).collect() })).ok();
     }
 
     /// The newest deployments, newest first.

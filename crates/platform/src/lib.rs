@@ -58,7 +58,7 @@ pub use model::{
 };
 pub use notify::{Notification, NotificationTarget};
 pub use oauth::{ConnectPage, ConnectSession, ConnectStart, Connected, NewConnectSession};
-pub use platform::{Platform, PlatformConfig, Prepared};
+pub use platform::{Deployed, Platform, PlatformConfig, Prepared};
 pub use proxy::{ProxyRequest, RetryHeader};
 pub use rotate::Rotated;
 pub use seal::SecretKey;

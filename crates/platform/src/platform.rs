@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bulkhead_egress::{Gateway, Rule};
 use bulkhead_engine::Engine;
 use bulkhead_store::Db;
-use bulkhead_types::{Clock, Entropy, Timestamp, Version, WallKind, WallRule};
+use bulkhead_types::{Clock, Entropy, FunctionKey, Timestamp, Version, WallKind, WallRule};
 use serde_json::Value;
+use tokio::sync::broadcast;
 
 use crate::blobs::Blobs;
 use crate::caches::Caches;
@@ -66,7 +67,19 @@ pub struct Platform {
     pub(crate) children: Children,
     pub(crate) followers: Followers,
     pub(crate) paces: Paces,
+    /// Told of what becomes live. Who is too slow to hear it misses it.
+    pub(crate) deployed: broadcast::Sender<Arc<Deployed>>,
 }
+
+/// What a deployment made live: functions that are new or have another version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployed {
+    /// Which, in the order of their names.
+    pub functions: Vec<FunctionKey>,
+}
+
+/// Deployments that are remembered for who listens to them.
+const DEPLOYED_KEPT: usize = 64;
 
 impl Platform {
     /// Opens it: makes the directories and the key file that are missing, and brings schedules in line with what
@@ -100,12 +113,19 @@ impl Platform {
             children: Children::default(),
             followers: Followers::default(),
             paces: Paces::default(),
+            deployed: broadcast::Sender::new(DEPLOYED_KEPT),
         };
         for tenant in platform.tenants().await? {
             platform.align_limits(&tenant.id).await?;
             platform.align_schedules(&tenant.id).await?;
         }
         Ok(Arc::new(platform))
+    }
+
+    /// Hears of deployments of this server from now on.
+    #[must_use]
+    pub fn deployed(&self) -> broadcast::Receiver<Arc<Deployed>> {
+        self.deployed.subscribe()
     }
 
     /// The generation of what is kept in memory of the catalog.

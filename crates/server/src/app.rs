@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bulkhead_api::routes::ROUTES;
-use bulkhead_api::{Op, Route};
+use bulkhead_api::worker::Me;
+use bulkhead_api::{Op, Route, Warmth};
 use bulkhead_engine::Engine;
 use bulkhead_platform::Platform;
 use bulkhead_telemetry::metrics::{Histogram, Page};
@@ -34,7 +35,7 @@ pub struct AppOptions {
     /// Tells the date.
     pub clock: Arc<dyn Clock>,
     /// The server's own worker, if it has one.
-    pub own_worker: Arc<dyn Fn() -> Option<bulkhead_api::worker::Me> + Send + Sync>,
+    pub own_worker: Arc<dyn Fn() -> Option<(Me, Warmth)> + Send + Sync>,
     /// Says what of the worker is not ready, for `/readyz`.
     pub worker_ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Adds what others count to `/metrics`.

@@ -12,7 +12,10 @@ use crate::worker::seen::shown;
 
 pub(crate) async fn list(State(app): State<App>) -> axum::Json<api::WorkerList> {
     let now = app.inner.options.clock.now();
-    let own = (app.inner.options.own_worker)().map(|me| shown(&me, None, app.inner.since, now));
+    let own = (app.inner.options.own_worker)().map(|(me, warmth)| api::Worker {
+        warmth: Some(warmth),
+        ..shown(&me, None, app.inner.since, now)
+    });
     let workers = own.into_iter().chain(app.inner.seen.list(now)).collect();
     axum::Json(api::WorkerList { workers })
 }

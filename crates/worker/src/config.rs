@@ -35,8 +35,9 @@ pub struct PoolConfig {
     pub compartments_per_version: usize,
     /// Compartments at a time in all.
     pub compartments: usize,
-    /// Memory, MiB, that compartments without a running attempt may keep in all.
-    pub idle_memory_mib: u64,
+    /// Memory, MiB, that compartments without a running attempt may keep in all, as measured. Each tenant has its share
+    /// of it.
+    pub warm_memory_mib: u64,
     /// Compartments being built at the same time.
     pub builds: usize,
     /// Parked sandboxes that a version in use keeps ready at least.
@@ -59,7 +60,7 @@ impl Default for PoolConfig {
             slots: 64,
             compartments_per_version: 4,
             compartments: 128,
-            idle_memory_mib: 4_096,
+            warm_memory_mib: 4_096,
             builds: 4,
             parked_min: 2,
             parked_max: 16,

@@ -25,8 +25,10 @@ mod worker;
 pub use clock::{Monotonic, SystemMonotonic};
 pub use config::{PoolConfig, WorkerConfig, ZygoteConfig};
 pub use egress::{Connected, Egress, declared};
-pub use pool::TakeError;
+pub use pool::{Prewarmed, TakeError};
 pub use runner::{Measured, Parts, Runner, Stop};
 pub use source::{Host, Prepared, Recall, RecallReason, Settled, SourceError, WorkSource};
-pub use stats::{BUCKETS_US, Percentiles, RECENT_STARTS_MAX, Snapshot, StartSample};
+pub use stats::{
+    BUCKETS_US, Percentiles, RECENT_STARTS_MAX, Snapshot, StartCounts, StartSample, Warmth,
+};
 pub use worker::Worker;

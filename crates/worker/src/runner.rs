@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bulkhead_types::{Clock, Entropy, Lease, Limits};
+use bulkhead_types::{Clock, Entropy, FunctionKey, Lease, Limits};
 use bulkhead_wall::Walls;
 use tokio::sync::watch;
 
@@ -11,7 +11,7 @@ use crate::attempt;
 use crate::clock::Monotonic;
 use crate::config::{PoolConfig, ZygoteConfig};
 use crate::egress::Egress;
-use crate::pool::{Pool, TakeError};
+use crate::pool::{Pool, Prewarmed, TakeError};
 use crate::source::{Host, Prepared, Settled};
 use crate::stats::{Snapshot, StartSample, Stats};
 
@@ -105,10 +105,30 @@ impl Runner {
         self.inner.pool.warm(prepared, limits).await
     }
 
+    /// The same for an attempt that may come, of the version that is live: in the tenant's share of what may be kept warm,
+    /// and behind everybody who waits.
+    ///
+    /// # Errors
+    /// When compartment or zygote cannot be had.
+    pub async fn prewarm(
+        &self,
+        prepared: &Prepared,
+        limits: &Limits,
+    ) -> Result<Prewarmed, TakeError> {
+        self.inner.pool.prewarm(prepared, limits).await
+    }
+
+    /// Whether any version of a function has a compartment.
+    #[must_use]
+    pub fn is_warm(&self, function: &FunctionKey) -> bool {
+        self.inner.pool.is_warm(function)
+    }
+
     /// What was done so far.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.inner.stats.snapshot()
+        let compartments_wanted = self.inner.pool.compartments_wanted();
+        Snapshot { compartments_wanted, ..self.inner.stats.snapshot() }
     }
 
     /// The newest starts one by one, oldest first.

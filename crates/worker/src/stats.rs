@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bulkhead_protocol::StartKind;
+use bulkhead_types::WallKind;
 use serde::{Deserialize, Serialize};
 
 /// Starts that are remembered one by one.
@@ -21,8 +22,51 @@ pub const BUCKETS_US: [u64; 14] = [
 pub struct StartSample {
     /// How the sandbox came to be.
     pub kind: StartKind,
+    /// Behind which wall.
+    pub wall: WallKind,
     /// Microseconds.
     pub start_us: u64,
+}
+
+/// Starts behind one wall, by how their sandboxes came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StartCounts {
+    /// Parked when they were asked for.
+    pub parked: u64,
+    /// Forked on demand.
+    pub forked: u64,
+    /// For which compartment or zygote had to be made first.
+    pub cold: u64,
+}
+
+/// Why an idle compartment went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Eviction {
+    /// Nobody used it for long.
+    Unused,
+    /// The others keep within the budget of memory.
+    Memory,
+    /// Somebody else needed its place.
+    Place,
+}
+
+/// What is kept warm, and what became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Warmth {
+    /// Memory of compartments without a running attempt, as last measured, bytes.
+    pub memory_bytes: u64,
+    /// What they may keep.
+    pub memory_bytes_max: u64,
+    /// Idle compartments that went because nobody used them for long.
+    pub evicted_unused: u64,
+    /// For the budget of memory.
+    pub evicted_memory: u64,
+    /// For somebody else's place.
+    pub evicted_place: u64,
+    /// Built for attempts that may come.
+    pub prewarmed: u64,
+    /// Not built, for there was no memory in the tenant's share.
+    pub prewarms_refused: u64,
 }
 
 /// Percentiles of some samples, by the nearest rank; all zero when there are none.
@@ -71,10 +115,16 @@ pub struct Snapshot {
     pub forked: u64,
     /// For which compartment or zygote had to be made first.
     pub cold: u64,
+    /// The same by wall, in the order of [`WallKind::ALL`].
+    pub starts: [StartCounts; WallKind::ALL.len()],
+    /// What is kept warm.
+    pub warmth: Warmth,
     /// Compartments built.
     pub compartments_built: u64,
     /// Compartments that exist.
     pub compartments: u64,
+    /// Compartments that wait for a place, or for the turn to be built.
+    pub compartments_wanted: u64,
     /// Attempts that ended otherwise than completed, interrupted or cancelled.
     pub failures: u64,
     /// Lease to first line, microseconds, of the most recent starts.
@@ -95,6 +145,11 @@ pub(crate) struct Stats {
     pub(crate) compartments_built: AtomicU64,
     pub(crate) compartments_gone: AtomicU64,
     pub(crate) failures: AtomicU64,
+    pub(crate) warm_memory_bytes: AtomicU64,
+    pub(crate) warm_memory_bytes_max: AtomicU64,
+    pub(crate) prewarms: AtomicU64,
+    pub(crate) prewarms_refused: AtomicU64,
+    evicted: [AtomicU64; 3],
     starts: Mutex<Starts>,
 }
 
@@ -103,13 +158,17 @@ struct Starts {
     recent: VecDeque<StartSample>,
     histogram: [u64; BUCKETS_US.len() + 1],
     sum_us: u64,
-    /// Parked, forked, cold.
-    kinds: [u64; 3],
+    by_wall: [StartCounts; WallKind::ALL.len()],
 }
 
 impl Stats {
     pub(crate) fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counter of compartments that went for this reason.
+    pub(crate) fn evictions(&self, why: Eviction) -> &AtomicU64 {
+        &self.evicted[why as usize]
     }
 
     pub(crate) fn started(&self, sample: StartSample) {
@@ -121,7 +180,13 @@ impl Stats {
         let bucket = BUCKETS_US.iter().position(|bound| sample.start_us <= *bound);
         starts.histogram[bucket.unwrap_or(BUCKETS_US.len())] += 1;
         starts.sum_us = starts.sum_us.saturating_add(sample.start_us);
-        starts.kinds[kind_place(sample.kind)] += 1;
+        let counts = &mut starts.by_wall[sample.wall as usize];
+        let count = match sample.kind {
+            StartKind::Parked => &mut counts.parked,
+            StartKind::Forked => &mut counts.forked,
+            StartKind::Cold => &mut counts.cold,
+        };
+        *count += 1;
     }
 
     pub(crate) fn recent(&self) -> Vec<StartSample> {
@@ -133,30 +198,40 @@ impl Stats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let recent = self.recent().iter().map(|sample| sample.start_us).collect();
         let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = |of: fn(&StartCounts) -> u64| starts.by_wall.iter().map(of).sum();
         Snapshot {
             executions: read(&self.executions),
             running: read(&self.running),
             sandboxes_made: read(&self.sandboxes_made),
             sandboxes_used: read(&self.sandboxes_used),
-            parked: starts.kinds[kind_place(StartKind::Parked)],
-            forked: starts.kinds[kind_place(StartKind::Forked)],
-            cold: starts.kinds[kind_place(StartKind::Cold)],
+            parked: sum(|counts| counts.parked),
+            forked: sum(|counts| counts.forked),
+            cold: sum(|counts| counts.cold),
+            starts: starts.by_wall,
+            warmth: self.warmth(),
             compartments_built: read(&self.compartments_built),
             compartments: read(&self.compartments_built)
                 .saturating_sub(read(&self.compartments_gone)),
+            compartments_wanted: 0,
             failures: read(&self.failures),
             start_us: Percentiles::of(recent),
             start_histogram: starts.histogram.to_vec(),
             start_us_sum: starts.sum_us,
         }
     }
-}
 
-fn kind_place(kind: StartKind) -> usize {
-    match kind {
-        StartKind::Parked => 0,
-        StartKind::Forked => 1,
-        StartKind::Cold => 2,
+    fn warmth(&self) -> Warmth {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let evicted = |why| read(self.evictions(why));
+        Warmth {
+            memory_bytes: read(&self.warm_memory_bytes),
+            memory_bytes_max: read(&self.warm_memory_bytes_max),
+            evicted_unused: evicted(Eviction::Unused),
+            evicted_memory: evicted(Eviction::Memory),
+            evicted_place: evicted(Eviction::Place),
+            prewarmed: read(&self.prewarms),
+            prewarms_refused: read(&self.prewarms_refused),
+        }
     }
 }
 
@@ -179,10 +254,12 @@ mod tests {
         for (kind, start_us) in
             [(StartKind::Parked, 500), (StartKind::Forked, 501), (StartKind::Cold, 9_000_000)]
         {
-            stats.started(StartSample { kind, start_us });
+            stats.started(StartSample { kind, wall: WallKind::Gvisor, start_us });
         }
         let snapshot = stats.snapshot();
         assert_eq!((snapshot.parked, snapshot.forked, snapshot.cold), (1, 1, 1));
+        let gvisor = StartCounts { parked: 1, forked: 1, cold: 1 };
+        assert_eq!(snapshot.starts, [StartCounts::default(), gvisor, StartCounts::default()]);
         assert_eq!(snapshot.start_histogram[0], 1);
         assert_eq!(snapshot.start_histogram[1], 1);
         assert_eq!(snapshot.start_histogram[BUCKETS_US.len()], 1);
@@ -193,7 +270,11 @@ mod tests {
     fn only_the_newest_starts_are_remembered() {
         let stats = Stats::default();
         for start_us in 0..=RECENT_STARTS_MAX as u64 {
-            stats.started(StartSample { kind: StartKind::Parked, start_us });
+            stats.started(StartSample {
+                kind: StartKind::Parked,
+                wall: WallKind::Process,
+                start_us,
+            });
         }
         assert_eq!(stats.recent().len(), RECENT_STARTS_MAX);
         assert_eq!(stats.recent()[0].start_us, 1);

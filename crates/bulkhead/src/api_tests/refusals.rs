@@ -183,3 +183,26 @@ async fn tenants_do_not_see_each_other() {
     let ours = server.call(&acme, "GET", &format!("/v1/executions/{id}"), Value::Null).await;
     assert_eq!(ours.status, 200);
 }
+
+#[tokio::test]
+async fn what_could_not_run_behind_its_wall_is_refused_when_it_is_deployed() {
+    let server = Harness::start().await;
+    let key = server.tenant("acme").await;
+    let deploy = async |function: Value| {
+        let body = json!({"functions": [function]});
+        server.call(&key, "POST", "/v1/deployments", body).await
+    };
+    let mut asks = function("action", "guarded");
+    asks["spec"]["wall"] = "gvisor".into();
+    let refused = deploy(asks).await;
+    assert_eq!((refused.status, refused.code()), (503, "wall_unavailable"), "{}", refused.text);
+    let said = refused.json["error"]["message"].as_str().unwrap();
+    assert!(said.contains("guarded needs the gvisor wall") && said.contains("doctor"), "{said}");
+    assert_eq!(deploy(function("action", "greet")).await.status, 201);
+    // Nobody gets less than the floor, whoever asks for nothing.
+    let floor = json!({"wall_floor": "microvm"});
+    let put = server.as_admin("PUT", "/v1/tenants/acme", floor).await;
+    assert_eq!(put.status, 200, "{}", put.text);
+    let refused = deploy(function("action", "greet")).await;
+    assert_eq!((refused.status, refused.code()), (503, "wall_unavailable"), "{}", refused.text);
+}

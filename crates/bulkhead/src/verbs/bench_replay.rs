@@ -42,7 +42,7 @@ pub(crate) fn run(typed: &Bench, context: &Context) -> anyhow::Result<(Vec<Serie
     let functions = [FUNCTION.join("/action/")];
     let what = Compile { project: &typed.examples, functions: &functions, type_check: false };
     let functions = compile(&context.config.tools, &what, output::say)?;
-    let ready = prepare(context, "bench", &[])?;
+    let ready = prepare(context, "bench", &[("worker.prewarm", "yes")])?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let embedded = ready.start().await?;

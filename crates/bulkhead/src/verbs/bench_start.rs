@@ -4,23 +4,21 @@
 //! A start is counted from the lease to the handler's first line, as the worker sees it for every attempt.
 
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bulkhead_api::{DeployFunction, Op};
 use bulkhead_client::{Client, Request};
 use bulkhead_protocol::StartKind;
 use serde_json::json;
-use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::cli::Bench;
 use crate::compile::{Compile, compile};
 use crate::context::Context;
 use crate::measure::{Series, Target};
 use crate::output;
+use crate::verbs::baselines::{Baseline, bare_node};
 use crate::verbs::embedded::{Embedded, prepare};
 
 /// Enough for a p99.
@@ -43,9 +41,6 @@ const COLD: usize = 30;
 
 /// What is measured: `examples/bench/actions/noop.ts`, with zod and axios in its bundle.
 const FUNCTION: [&str; 2] = ["bench", "noop"];
-
-/// How long a bare `node` may take.
-const NODE_MAX: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(typed: &Bench, context: &Context) -> anyhow::Result<(Vec<Series>, Vec<Target>)> {
     let functions = [FUNCTION.join("/action/")];
@@ -75,7 +70,7 @@ async fn measure(
     std::fs::write(&file, &bundle)?;
     let n = typed.n.unwrap_or(SAMPLES);
 
-    let (bare, parked) = parked(embedded, node, &file, n).await?;
+    let (bare, parked) = parked(embedded, &bare_node(node, &file), n).await?;
     let forked = forked(embedded).await?;
     let cold = cold(embedded, functions).await?;
 
@@ -97,8 +92,7 @@ async fn measure(
 /// One at a time, a bare `node` after each.
 async fn parked(
     embedded: &Embedded,
-    node: &Path,
-    bundle: &Path,
+    node: &Baseline,
     n: usize,
 ) -> anyhow::Result<(Vec<Duration>, Vec<f64>)> {
     output::say("warming up");
@@ -111,7 +105,7 @@ async fn parked(
         tokio::time::sleep(PAUSE).await;
         call(&embedded.client).await?;
         parked.extend(newest(embedded, StartKind::Parked, 1));
-        bare.push(bare_node(node, bundle).await?);
+        bare.push(node.start().await?);
     }
     Ok((bare, parked))
 }
@@ -163,31 +157,4 @@ fn newest(embedded: &Embedded, kind: StartKind, count: usize) -> Vec<f64> {
 async fn call(client: &Client) -> anyhow::Result<()> {
     client.send(Request::new(Op::RunAction, &FUNCTION).json(&json!({"n": 1}))).await?;
     Ok(())
-}
-
-/// From `spawn` until the bundle is loaded and the first line of code after it has written a byte.
-#[allow(clippy::disallowed_methods, reason = "the baseline is a program that is started")]
-async fn bare_node(node: &Path, bundle: &Path) -> anyhow::Result<Duration> {
-    let began = Instant::now();
-    let mut child = tokio::process::Command::new(node)
-        .arg("-e")
-        .arg("require(process.argv[1]); require('fs').writeSync(1, 'x'); process.exit(0)")
-        .arg(bundle)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("can't start {}", node.display()))?;
-    let mut output = child.stdout.take().context("no output")?;
-    let mut byte = [0_u8; 1];
-    let read =
-        tokio::time::timeout(NODE_MAX, output.read(&mut byte)).await.context("node hangs")??;
-    let took = began.elapsed();
-    let ended = child.wait_with_output().await?;
-    if read != 1 || !ended.status.success() {
-        bail!("a bare node does not load the bundle: {}", String::from_utf8_lossy(&ended.stderr));
-    }
-    Ok(took)
 }

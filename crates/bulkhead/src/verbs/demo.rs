@@ -53,7 +53,7 @@ pub(crate) fn run(typed: &Demo, context: Context) -> anyhow::Result<u8> {
 
     // The demo's API is on loopback, which functions reach only where the operator says so: this one port.
     let rule = format!("name=demo-api 127.0.0.1/32 :{}", api.port()?);
-    let ready = prepare(&context, "demo", &[("egress.allow", &rule)])?;
+    let ready = prepare(&context, "demo", &[("egress.allow", &rule), ("worker.prewarm", "yes")])?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let shown = runtime.block_on(async {
         let began = Instant::now();

@@ -37,7 +37,7 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<u8> {
 }
 
 /// Each wall that this program knows, as found here. Another one is another line.
-fn walls() -> Vec<(WallKind, Capability)> {
+pub(crate) fn walls() -> Vec<(WallKind, Capability)> {
     vec![
         (WallKind::Process, bulkhead_wall_process::probe::probe()),
         (WallKind::Gvisor, bulkhead_wall_gvisor::probe::thorough()),

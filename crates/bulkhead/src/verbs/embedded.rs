@@ -58,7 +58,9 @@ pub(crate) fn prepare_with(
     let data_dir = directory.path().join("data");
     let data_dir = data_dir.to_str().context("the temporary directory's name is no text")?;
     let needed = [("data_dir", data_dir), ("listen", "127.0.0.1:0")];
-    let config = context.embedded(&[("log.level", "warn")], &[&needed, settings].concat())?;
+    // What is deployed is called at once, or not at all.
+    let usual = [("log.level", "warn"), ("worker.prewarm", "no")];
+    let config = context.embedded(&usual, &[&needed, settings].concat())?;
     // Whoever we become has to be able to remove it in the end.
     if let User::Ids { uid, gid } = config.user {
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));

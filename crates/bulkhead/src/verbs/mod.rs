@@ -1,15 +1,19 @@
 //! One file per verb.
 
+mod apart;
 mod audit;
+mod baselines;
 pub(crate) mod bench;
 mod bench_action;
 mod bench_checkpoint;
 mod bench_engine;
 mod bench_fairness;
+mod bench_leaks;
 mod bench_load;
 mod bench_memory;
 mod bench_replay;
 mod bench_start;
+mod bench_walls;
 mod bench_webhooks;
 mod compile;
 mod completions;

@@ -17,8 +17,17 @@ pub(crate) fn run(typed: Workers, context: &Context) -> anyhow::Result<u8> {
                 output::json(&list)?;
             } else {
                 let head = [
-                    "worker", "name", "token", "version", "running", "units", "memory", "state",
+                    "worker",
+                    "name",
+                    "token",
+                    "version",
+                    "running",
+                    "units",
+                    "memory",
+                    "state",
                     "since",
+                    "parked/forked/cold",
+                    "warm",
                 ];
                 output::table(&head, &list.iter().map(row).collect::<Vec<_>>())?;
             }
@@ -58,6 +67,10 @@ pub(crate) fn run(typed: Workers, context: &Context) -> anyhow::Result<u8> {
 }
 
 fn row(worker: &Worker) -> Vec<String> {
+    let starts = worker.warmth.map(|it| format!("{}/{}/{}", it.parked, it.forked, it.cold));
+    let warm = worker
+        .warmth
+        .map(|it| format!("{} of {} MiB in {}", it.memory_mib, it.memory_mib_max, it.compartments));
     vec![
         worker.id.clone(),
         worker.name.clone(),
@@ -68,5 +81,7 @@ fn row(worker: &Worker) -> Vec<String> {
         format!("{} MiB", worker.memory_mib),
         if worker.draining { "draining" } else { "working" }.to_owned(),
         worker.since.clone(),
+        output::or_dash(starts.as_deref()),
+        output::or_dash(warm.as_deref()),
     ]
 }

@@ -71,6 +71,8 @@ impl Server {
         command
             .envs(environment)
             .args(["--set", "listen=127.0.0.1:0", "--set", "log.format=json"])
+            // What nobody calls would only take the CPU of other tests.
+            .args(["--set", "worker.prewarm=no"])
             .args(["--set", &format!("data_dir={}", home.data().display())])
             .args(["--set", &format!("runtime_dir={}", rootfs.parent().unwrap().display())]);
         for setting in settings {

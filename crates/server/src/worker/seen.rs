@@ -82,6 +82,7 @@ pub(crate) fn shown(
         draining: me.draining,
         since: wire::time(since),
         seen: wire::time(seen),
+        warmth: None,
     }
 }
 

@@ -63,6 +63,8 @@ pub struct FakeOptions {
     pub obeys_kill: bool,
     /// Whether the machine says that forks can be kept apart.
     pub fork_isolation: bool,
+    /// What each compartment says that it uses, bytes.
+    pub memory_bytes: Option<u64>,
     /// How long a compartment takes to build.
     pub build_delay: Duration,
     /// How long a fork takes.
@@ -81,6 +83,7 @@ impl Default for FakeOptions {
             says_hello: true,
             obeys_kill: true,
             fork_isolation: true,
+            memory_bytes: None,
             build_delay: Duration::ZERO,
             fork_delay: Duration::ZERO,
             build_error: None,
@@ -216,7 +219,8 @@ impl Wall for FakeWall {
         let mut tasks = JoinSet::new();
         tasks.spawn(guest.run(theirs));
         let counters = Arc::clone(&self.counters);
-        Ok(Box::new(FakeCompartment { id, stream: Some(ours), tasks, counters }))
+        let memory_bytes = self.options.memory_bytes;
+        Ok(Box::new(FakeCompartment { id, stream: Some(ours), tasks, memory_bytes, counters }))
     }
 }
 
@@ -225,6 +229,7 @@ struct FakeCompartment {
     stream: Option<UnixStream>,
     /// The guest; aborted with all its sandboxes when this is dropped.
     tasks: JoinSet<()>,
+    memory_bytes: Option<u64>,
     counters: Arc<Counters>,
 }
 
@@ -245,7 +250,7 @@ impl Compartment for FakeCompartment {
     }
 
     async fn memory_bytes(&self) -> Option<u64> {
-        None
+        self.memory_bytes
     }
 
     async fn destroy(mut self: Box<Self>) -> Result<(), WallError> {

@@ -87,7 +87,7 @@ fn settled(
 ) -> Settled {
     let start_us = served.started_us.map(|started_us| started_us.saturating_sub(taken_us));
     if let Some(start_us) = start_us {
-        inner.stats.started(StartSample { kind, start_us });
+        inner.stats.started(StartSample { kind, wall, start_us });
     }
     let SlotUsage { cpu_us, memory_bytes_peak, .. } = served.ending.usage;
     let start_us = start_us.unwrap_or(0);

@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bulkhead_protocol::{SandboxGone, SandboxLimits, StartKind, ZygoteSpec};
-use bulkhead_types::FunctionKey;
+use bulkhead_types::{FunctionKey, WallKind};
 use bulkhead_wall::{CompartmentSpec, DynWall};
 use tokio::sync::{Notify, oneshot};
 
 use super::backoff::Backoff;
 use super::home::{Home, InUse, ZYGOTE};
+use super::places::Urgent;
 use super::supply::{Target, View, plan};
-use super::{Pool, TakeError, Taken};
+use super::{Pool, Prewarmed, TakeError, Taken};
 use crate::config::PoolConfig;
 use crate::mux::{Forking, Gone, Sandbox};
 use crate::stats::Stats;
@@ -26,6 +27,7 @@ const FORK_FAILURES_MAX: u32 = 3;
 
 pub(super) struct Entry {
     pub(super) function: FunctionKey,
+    pub(super) wall_kind: WallKind,
     wall: DynWall,
     private: bool,
     spec: CompartmentSpec,
@@ -37,6 +39,8 @@ pub(super) struct Entry {
     state: Mutex<State>,
     /// Something was parked or has failed.
     changed: Notify,
+    /// Whether an attempt waits for what is being built.
+    urgent: Urgent,
 }
 
 struct State {
@@ -70,7 +74,7 @@ struct Waiting {
 impl Entry {
     pub(super) fn new(
         pool: Weak<Pool>,
-        (function, wall): (FunctionKey, DynWall),
+        (function, wall_kind, wall): (FunctionKey, WallKind, DynWall),
         private: bool,
         spec: CompartmentSpec,
         zygote: ZygoteSpec,
@@ -93,6 +97,7 @@ impl Entry {
         };
         Arc::new(Self {
             function,
+            wall_kind,
             wall,
             private,
             spec,
@@ -103,6 +108,7 @@ impl Entry {
             pool,
             state: Mutex::new(state),
             changed: Notify::new(),
+            urgent: Urgent::default(),
         })
     }
 
@@ -143,7 +149,7 @@ impl Entry {
     /// A compartment for one attempt alone.
     async fn take_private(self: &Arc<Self>) -> Result<Taken, TakeError> {
         self.lock().fail_standing(self.now_us())?;
-        let home = match self.build().await {
+        let home = match self.build(Urgent::new(true)).await {
             Ok(home) => home,
             Err(error) => {
                 self.lock().backoff.failed(error.clone(), self.now_us());
@@ -183,6 +189,24 @@ impl Entry {
         state.warming += 1;
         self.supply(&mut state);
         Warming(Arc::clone(self))
+    }
+
+    /// What is live runs here from now on. Says what is known of it: whether it is warm, or can't be.
+    pub(super) fn make_current(self: &Arc<Self>, now_us: u64) -> Option<Prewarmed> {
+        if self.private {
+            return Some(Prewarmed::Never);
+        }
+        let mut state = self.lock();
+        state.superseded = false;
+        state.homes.iter().for_each(|home| home.touch(now_us));
+        if !state.homes.is_empty() {
+            self.supply(&mut state);
+        }
+        (state.building || !state.homes.is_empty()).then_some(Prewarmed::Already)
+    }
+
+    pub(super) fn has_home(&self) -> bool {
+        !self.lock().homes.is_empty()
     }
 
     /// Another version or other limits took over: what is parked here goes, nothing is parked any more.
@@ -273,6 +297,7 @@ impl Entry {
         state.waiting.retain(|waiting| !waiting.give.is_closed());
         let now_us = pool.monotonic.micros();
         let plan = plan(state.view(self.compartments_max, now_us));
+        self.urgent.set(!state.waiting.is_empty());
         for _ in 0..plan.forks {
             let roomiest = state.homes.iter().max_by_key(|home| home.free_slots());
             let Some(home) = roomiest.map(Arc::clone) else { break };
@@ -333,12 +358,16 @@ impl Entry {
             None => state.backoff.failed(error, self.now_us()),
         }
         drop(state);
+        // With nothing on its way, a home here may go for somebody who waits for a place.
+        if let Some(pool) = self.pool.upgrade() {
+            pool.idle.notify_one();
+        }
         self.changed.notify_waiters();
     }
 
     /// Builds one more compartment, and hands on what came of it.
     async fn add_home(self: Arc<Self>) {
-        let built = self.build().await;
+        let built = self.build(self.urgent.clone()).await;
         let mut state = self.lock();
         state.building = false;
         match built {
@@ -364,10 +393,9 @@ impl Entry {
         self.changed.notify_waiters();
     }
 
-    async fn build(self: &Arc<Self>) -> Result<Arc<Home>, TakeError> {
+    async fn build(self: &Arc<Self>, urgent: Urgent) -> Result<Arc<Home>, TakeError> {
         let Some(pool) = self.pool.upgrade() else { return Err(TakeError::NoRoom) };
-        let place = pool.place().await?;
-        let Ok(_turn) = pool.builds.acquire().await else { return Err(TakeError::NoRoom) };
+        let (place, _turn) = pool.place(&self.function.tenant, urgent).await?;
         let entry = Arc::downgrade(self);
         let on_change = Box::new(move |_| {
             if let Some(entry) = entry.upgrade() {
@@ -378,13 +406,15 @@ impl Entry {
         Home::build(&pool, place, (wall, self.spec.clone()), self.zygote.clone(), on_change).await
     }
 
-    /// Homes in which nothing runs, with when they were last used, for eviction.
-    pub(super) fn idle_homes(&self) -> Vec<Arc<Home>> {
+    /// The homes, with when each was last used and whether it can go. What runs nothing but what is superseded was not
+    /// used for longest, whenever that was.
+    pub(super) fn homes(&self) -> Vec<(Arc<Home>, u64, bool)> {
         let state = self.lock();
-        if !state.waiting.is_empty() || state.forking > 0 {
-            return Vec::new();
-        }
-        state.homes.iter().filter(|home| !home.is_running()).map(Arc::clone).collect()
+        let wanted = !state.waiting.is_empty() || state.forking > 0;
+        let used_us = |home: &Home| if state.superseded { 0 } else { home.used_us() };
+        let seen =
+            |home: &Arc<Home>| (Arc::clone(home), used_us(home), !wanted && !home.is_running());
+        state.homes.iter().map(seen).collect()
     }
 
     /// Gives up a home if nothing runs in it by now; its parked sandboxes go with it.

@@ -5,8 +5,9 @@ use std::sync::{Arc, Weak};
 
 use bulkhead_protocol::ZygoteSpec;
 use bulkhead_wall::{Compartment, CompartmentSpec, Wall};
-use tokio::sync::{Mutex, OwnedSemaphorePermit};
+use tokio::sync::Mutex;
 
+use super::places::Place;
 use super::{Pool, TakeError};
 use crate::mux::{Change, Guest, OnChange, ZygoteLost};
 use crate::stats::Stats;
@@ -35,13 +36,19 @@ pub(super) struct Home {
     running: AtomicU32,
     /// Forks in a row that came to nothing.
     failures: AtomicU32,
+    /// What it kept when it was last looked at, bytes, and when that was; 0 is never.
+    memory_bytes: AtomicU64,
+    measured_us: AtomicU64,
 }
+
+/// What is idle changes little: its memory is looked at again after this long, microseconds, or after it was used.
+const MEASURED_FOR_US: u64 = 30_000_000;
 
 impl Home {
     /// Builds a compartment and starts the zygote in it. Whatever was built before a failure is destroyed.
     pub(super) async fn build(
         pool: &Arc<Pool>,
-        place: OwnedSemaphorePermit,
+        place: Place,
         (wall, spec): (&dyn Wall, CompartmentSpec),
         zygote: ZygoteSpec,
         on_change: OnChange,
@@ -81,6 +88,8 @@ impl Home {
             used_us: AtomicU64::new(now_us),
             running: AtomicU32::new(0),
             failures: AtomicU32::new(0),
+            memory_bytes: AtomicU64::new(0),
+            measured_us: AtomicU64::new(0),
         }))
     }
 
@@ -110,12 +119,29 @@ impl Home {
         self.failures.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// The compartment's memory, bytes; 0 where it can't be told.
-    pub(super) async fn memory_bytes(&self) -> u64 {
-        match self.held.lock().await.as_ref() {
+    /// It is expected to be used soon.
+    pub(super) fn touch(&self, now_us: u64) {
+        self.used_us.fetch_max(now_us, Ordering::AcqRel);
+    }
+
+    /// The compartment's memory, bytes, when it was last measured; 0 where it can't be told.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes.load(Ordering::Acquire)
+    }
+
+    /// Measures its memory, unless it was measured since it was last used.
+    pub(super) async fn measure(&self, now_us: u64) {
+        let measured_us = self.measured_us.load(Ordering::Acquire);
+        let fresh = now_us.saturating_sub(measured_us) < MEASURED_FOR_US;
+        if measured_us > 0 && fresh && measured_us > self.used_us() {
+            return;
+        }
+        let bytes = match self.held.lock().await.as_ref() {
             Some((compartment, _)) => compartment.memory_bytes().await.unwrap_or(0),
             None => 0,
-        }
+        };
+        self.memory_bytes.store(bytes, Ordering::Release);
+        self.measured_us.store(now_us, Ordering::Release);
     }
 }
 
@@ -160,7 +186,7 @@ impl Drop for InUse {
 }
 
 /// A compartment, and the place it takes until nothing of it is left.
-type Held = (Box<dyn Compartment>, OwnedSemaphorePermit);
+type Held = (Box<dyn Compartment>, Place);
 
 /// A compartment that is not a home yet.
 struct Unfinished {
@@ -186,6 +212,7 @@ impl Drop for Unfinished {
 fn destroy(pool: &Weak<Pool>, (compartment, place): Held) {
     // Without a pool there is nobody to run the background task: dropping destroys too.
     let Some(pool) = pool.upgrade() else { return };
+    place.leave();
     let stats = Arc::clone(&pool.stats);
     pool.tasks.spawn(async move {
         let id = compartment.id();

@@ -3,22 +3,26 @@
 //! Each version (with the limits its attempts run under) has an [`Entry`]; an entry has homes, a *home* being a
 //! compartment with a zygote in it. An attempt takes a parked sandbox, else waits: for a fork, for a compartment
 //! being built, for a slot that gets free, whichever comes first. What to fork and build is decided in `supply`
-//! whenever anything changes. A home that nobody refers to any more destroys itself.
+//! whenever anything changes, whose home goes when there is too little room in `warmth`. A home that nobody refers to
+//! any more destroys itself.
 
 mod backoff;
 mod entry;
 mod evict;
 mod home;
+mod places;
 mod supply;
+mod warmth;
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bulkhead_protocol::{SandboxLimits, StartKind, ZygoteSpec};
-use bulkhead_types::{Isolation, Limits, VersionId, WallKind};
+use bulkhead_types::{FunctionKey, Isolation, Limits, TenantId, VersionId, WallKind};
 use bulkhead_wall::{CompartmentSpec, DynWall, Mount, Walls};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 use crate::clock::Monotonic;
 use crate::config::{PoolConfig, ZygoteConfig};
@@ -29,6 +33,7 @@ use crate::stats::Stats;
 use crate::tasks::Tasks;
 use entry::Entry;
 use home::InUse;
+use places::{Granted, Places, Urgent};
 
 /// Where the bundle's directory appears inside a compartment.
 const BUNDLE_DIRECTORY: &str = "/bundle/function";
@@ -81,9 +86,24 @@ pub(crate) struct Taken {
     _home: InUse,
 }
 
-/// What sandboxes of one entry have in common. A sandbox is never used under other limits than it was parked with.
+/// What came of making something warm for an attempt that may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prewarmed {
+    /// It was built.
+    Built,
+    /// It was warm already; that counts as a use.
+    Already,
+    /// Nothing of it can be kept: each execution gets a compartment of its own.
+    Never,
+    /// There is no memory for it in the tenant's share of what may be kept warm.
+    NoRoom,
+}
+
+/// What sandboxes of one entry have in common. A sandbox is never used under other limits than it was parked with, nor
+/// by another tenant: equal builds of two tenants are one version by name, and never share a compartment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
+    tenant: TenantId,
     wall: WallKind,
     version: VersionId,
     memory_mib: u64,
@@ -102,12 +122,9 @@ pub(crate) struct Pool {
     monotonic: Arc<dyn Monotonic>,
     stats: Arc<Stats>,
     entries: Mutex<HashMap<Key, Arc<Entry>>>,
-    /// One permit per compartment that may exist.
-    places: Arc<Semaphore>,
-    /// One permit per compartment that may be under construction.
-    builds: Semaphore,
-    /// An attempt ended: somebody who waits for a place may find an idle compartment.
-    idle: Notify,
+    places: Arc<Places>,
+    /// An attempt ended, or somebody waits for a place: an idle compartment may have to go.
+    idle: Arc<Notify>,
     /// Walls that were asked, and whether forks behind them are kept apart.
     fork_isolation: Mutex<HashMap<WallKind, bool>>,
     /// Last, so that what tasks refer to is still there when they are aborted.
@@ -122,19 +139,21 @@ impl Pool {
         stats: Arc<Stats>,
     ) -> Arc<Self> {
         let pool = Arc::new(Self {
-            places: Arc::new(Semaphore::new(config.compartments)),
-            builds: Semaphore::new(config.builds),
+            places: Places::new(config.compartments, config.builds),
             config,
             zygote,
             walls: parts.walls.clone(),
             monotonic: Arc::clone(&parts.monotonic),
             stats,
             entries: Mutex::default(),
-            idle: Notify::new(),
+            idle: Arc::default(),
             fork_isolation: Mutex::default(),
             tasks: Tasks::default(),
         });
         pool.tasks.spawn(evict::evict_for_ever(Arc::downgrade(&pool), EVICT_EVERY));
+        pool.tasks.spawn(evict::make_places_for_ever(Arc::downgrade(&pool)));
+        let budget = pool.config.warm_memory_mib.saturating_mul(1 << 20);
+        pool.stats.warm_memory_bytes_max.store(budget, Ordering::Relaxed);
         pool
     }
 
@@ -160,6 +179,30 @@ impl Pool {
         warm.unwrap_or(Err(TakeError::NoRoom))
     }
 
+    /// The same for an attempt that may come, of what is live: nobody waits for it, and others give up no more for it
+    /// than is over their share.
+    pub(crate) async fn prewarm(
+        self: &Arc<Self>,
+        prepared: &Prepared,
+        limits: &Limits,
+    ) -> Result<Prewarmed, TakeError> {
+        let entry = self.entry(prepared, limits).await?;
+        let tenant = &prepared.version.tenant;
+        let before = entry.make_current(self.monotonic.micros());
+        self.supersede_others(&entry);
+        if let Some(known) = before {
+            return Ok(known);
+        }
+        if !self.make_memory(tenant, prepared.wall).await {
+            Stats::count(&self.stats.prewarms_refused);
+            return Ok(Prewarmed::NoRoom);
+        }
+        let warm = tokio::time::timeout(self.config.wait, entry.warm()).await;
+        warm.unwrap_or(Err(TakeError::NoRoom))?;
+        Stats::count(&self.stats.prewarms);
+        Ok(Prewarmed::Built)
+    }
+
     /// Runs something that belongs to no attempt, until it ends or the pool shuts down.
     pub(crate) fn background(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
@@ -169,11 +212,20 @@ impl Pool {
     pub(crate) async fn shutdown(&self) {
         let entries = std::mem::take(&mut *self.lock());
         entries.into_values().for_each(|entry| entry.close());
-        let all = u32::try_from(self.config.compartments).unwrap_or(u32::MAX);
-        if tokio::time::timeout(SHUTDOWN_WAIT, self.places.acquire_many(all)).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN_WAIT, self.places.close()).await.is_err() {
             tracing::error!("compartments are left after the shutdown's wait; dropping them");
         }
         self.tasks.shutdown().await;
+    }
+
+    /// Whether any version of a function has a compartment.
+    pub(crate) fn is_warm(&self, function: &FunctionKey) -> bool {
+        self.lock().values().any(|entry| entry.function == *function && entry.has_home())
+    }
+
+    /// Compartments that wait to be built.
+    pub(crate) fn compartments_wanted(&self) -> u64 {
+        self.places.wanted() as u64
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Entry>>> {
@@ -191,6 +243,7 @@ impl Pool {
         let wall = wall.ok_or(TakeError::NoWall { wall: prepared.wall })?;
         let isolation = self.isolation(prepared, wall).await;
         let key = Key {
+            tenant: prepared.version.tenant.clone(),
             wall: prepared.wall,
             version: prepared.version.id.clone(),
             memory_mib: limits.memory_mib,
@@ -200,15 +253,23 @@ impl Pool {
             scratch_inodes: limits.scratch_inodes,
             isolation,
         };
-        let function = prepared.version.function();
-        let mut entries = self.lock();
-        if let Some(entry) = entries.get(&key) {
-            return Ok(Arc::clone(entry));
-        }
-        entries.values().filter(|other| other.function == function).for_each(|it| it.supersede());
-        let entry = self.new_entry(&key, Arc::clone(wall), prepared, limits);
-        entries.insert(key, Arc::clone(&entry));
+        let entry = {
+            let mut entries = self.lock();
+            if let Some(entry) = entries.get(&key) {
+                return Ok(Arc::clone(entry));
+            }
+            let entry = self.new_entry(&key, Arc::clone(wall), prepared, limits);
+            entries.insert(key, Arc::clone(&entry));
+            entry
+        };
+        self.supersede_others(&entry);
         Ok(entry)
+    }
+
+    fn supersede_others(&self, entry: &Arc<Entry>) {
+        let entries = self.lock();
+        let others = entries.values().filter(|other| other.function == entry.function);
+        others.filter(|other| !Arc::ptr_eq(other, entry)).for_each(|other| other.supersede());
     }
 
     fn new_entry(
@@ -239,7 +300,7 @@ impl Pool {
             cpu_ms: limits.cpu_ms,
             processes: limits.processes,
         };
-        let of = (prepared.version.function(), wall);
+        let of = (prepared.version.function(), prepared.wall, wall);
         Entry::new(Arc::downgrade(self), of, private, spec, zygote, limits, &self.config)
     }
 
@@ -256,22 +317,10 @@ impl Pool {
         if apart { asked } else { Isolation::Compartment }
     }
 
-    /// Waits for a place for a compartment, making one if an idle compartment can go.
-    async fn place(&self) -> Result<OwnedSemaphorePermit, TakeError> {
-        let closed = |_| TakeError::NoRoom;
-        loop {
-            if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-                return Ok(place);
-            }
-            // Registered before looking: an attempt that ends in between is not missed.
-            let idle = self.idle.notified();
-            if self.evict_oldest() {
-                return Arc::clone(&self.places).acquire_owned().await.map_err(closed);
-            }
-            tokio::select! {
-                place = Arc::clone(&self.places).acquire_owned() => return place.map_err(closed),
-                () = idle => {},
-            }
-        }
+    /// Waits for a place for a compartment and the turn to build it; an idle compartment may have to go for it.
+    async fn place(&self, tenant: &TenantId, urgent: Urgent) -> Result<Granted, TakeError> {
+        let granted = self.places.ask(tenant, urgent);
+        self.idle.notify_one();
+        granted.await.map_err(|_| TakeError::NoRoom)
     }
 }

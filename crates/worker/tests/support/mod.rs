@@ -112,10 +112,15 @@ impl Egress for TestEgress {
 }
 
 pub(crate) fn version(id: &str) -> Arc<Version> {
+    version_of("acme", "f", id)
+}
+
+/// A version of a tenant's function.
+pub(crate) fn version_of(tenant: &str, name: &str, id: &str) -> Arc<Version> {
     let spec: FunctionSpec =
-        serde_json::from_value(json!({"integration": "github", "kind": "action", "name": "f"}))
+        serde_json::from_value(json!({"integration": "github", "kind": "action", "name": name}))
             .unwrap();
-    let version = json!({"id": id, "tenant": "acme", "spec": spec, "bundle": "00"});
+    let version = json!({"id": id, "tenant": tenant, "spec": spec, "bundle": "00"});
     Arc::new(serde_json::from_value(version).unwrap())
 }
 

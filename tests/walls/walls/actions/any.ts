@@ -1,0 +1,15 @@
+import { release } from 'node:os';
+import { setTimeout } from 'node:timers/promises';
+import { createAction } from 'bulkhead';
+import { z } from 'zod';
+
+/** Asks for no wall, and tells which kernel it runs on. */
+export default createAction({
+  description: 'Tells its kernel',
+  input: z.object({ ms: z.number().optional() }).nullish(),
+  output: z.object({ kernel: z.string() }),
+  exec: async (_, input) => {
+    await setTimeout(input?.ms ?? 0);
+    return { kernel: release() };
+  },
+});
