@@ -144,6 +144,8 @@ pub(crate) enum Verb {
     /// Workers elsewhere (admin key): list, and the tokens that they join with.
     #[command(subcommand)]
     Workers(Workers),
+    /// Serve the Model Context Protocol: actions as tools, executions and logs to read.
+    Mcp(Mcp),
     /// Say what this machine can do, and what each wall would lack.
     Doctor,
     /// Show Bulkhead at work, on an embedded server with the functions in examples/.
@@ -370,9 +372,9 @@ pub(crate) struct Records {
     /// Of which connection.
     #[arg(long)]
     pub(crate) connection: String,
-    /// Of which model.
+    /// Of which model. Without one: which models there are, and how many records of each.
     #[arg(long)]
-    pub(crate) model: String,
+    pub(crate) model: Option<String>,
     /// Of which integration, when the connection's name is not unique.
     #[arg(long)]
     pub(crate) integration: Option<String>,
@@ -411,6 +413,9 @@ pub(crate) enum Tenants {
         /// The least wall that its functions run behind: process, gvisor or microvm.
         #[arg(long)]
         wall_floor: Option<String>,
+        /// How its records are kept, as JSON: {"encrypted": true, "retention": {"deleted_days": 30}}.
+        #[arg(long)]
+        records: Option<String>,
     },
 }
 
@@ -466,6 +471,19 @@ pub(crate) enum Benchmark {
     Checkpoint,
     /// T5: many tenants, a few of them often.
     Replay,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Mcp {
+    /// Serve over HTTP here instead of over standard streams; each request brings a tenant's key of its own.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<String>,
+    /// With --listen: another name that this machine is called by.
+    #[arg(long = "host", value_name = "NAME", requires = "listen")]
+    pub(crate) hosts: Vec<String>,
+    /// A project that clients may deploy; without one they can't.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) project: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

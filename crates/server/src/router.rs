@@ -78,6 +78,7 @@ fn handler(route: &Route) -> MethodRouter<App> {
         Op::ListLimits => at(route, limits::list),
         Op::SetLimit => at(route, limits::set),
         Op::ListRecords => at(route, records::list),
+        Op::CountRecords => at(route, records::counts),
         Op::ListIntegrations => at(route, integrations::list),
         Op::ShowIntegration => at(route, integrations::show),
         Op::PutIntegration => at(route, integrations::put),

@@ -47,12 +47,17 @@ pub(crate) async fn put(
         return Err(ApiError::new("invalid_body", message));
     }
     let said = put.wall_floor.as_deref().map(wall_named).transpose()?;
-    let wall_floor = match app.inner.platform.tenant(&id).await {
-        Ok(before) => said.or(before.settings.wall_floor),
-        Err(PlatformError::NotFound { .. }) => said,
+    let known = match app.inner.platform.tenant(&id).await {
+        Ok(known) => known.settings,
+        Err(PlatformError::NotFound { .. }) => TenantSettings::default(),
         Err(error) => return Err(error.into()),
     };
-    let settings = TenantSettings { display_name: put.display_name, egress, wall_floor };
+    let settings = TenantSettings {
+        display_name: put.display_name,
+        egress,
+        wall_floor: said.or(known.wall_floor),
+        records: put.records.map_or(known.records, wire::record_settings),
+    };
     let tenant = app.inner.platform.put_tenant(&id, settings).await?;
     if limits != before.limits {
         app.inner.engine.set_share(&id, limits).await?;

@@ -1,5 +1,6 @@
 //! `bulkhead tenants`
 
+use anyhow::Context as _;
 use bulkhead_api::{Op, PutTenant, Tenant, TenantList};
 use bulkhead_client::Request;
 
@@ -16,13 +17,23 @@ pub(crate) fn run(typed: Tenants, context: &Context) -> anyhow::Result<u8> {
             })?
             .tenants
         }
-        Tenants::Put { tenant, display_name, weight, running_max, queued_max, wall_floor } => {
+        Tenants::Put {
+            tenant,
+            display_name,
+            weight,
+            running_max,
+            queued_max,
+            wall_floor,
+            records,
+        } => {
+            let records = records.map(|text| serde_json::from_str(&text)).transpose();
             let put = PutTenant {
                 display_name,
                 weight,
                 running_max,
                 queued_max,
                 wall_floor,
+                records: records.context("--records is no JSON of record settings")?,
                 ..PutTenant::default()
             };
             let request = Request::new(Op::PutTenant, &[&tenant]).json(&put);
