@@ -89,5 +89,6 @@ install_npm() {
     echo "$lock" >"$stamp"
 }
 install_npm runtime/node "Node.js and the bundler"
+install_npm runtime/node/mcp "the library of the Model Context Protocol"
 install_npm tests/s3 "an S3-compatible server for tests"
 install_npm tests/oauth "an OAuth2 server for tests"

@@ -17,5 +17,6 @@ import './misbehaving/actions/never-settles.js';
 import './misbehaving/actions/throws.js';
 import './features/actions/features.js';
 import './features/actions/hello.js';
+import './slow/syncs/pages.js';
 import './slow/syncs/steps.js';
 import './slow/actions/echo.js';

@@ -4,4 +4,5 @@ import './tracker/actions/create-task.js';
 import './tracker/actions/delete-task.js';
 import './tracker/on-events/greet.js';
 import './ledger/syncs/invoices.js';
+import './ledger/syncs/payments.js';
 import './ledger/actions/close-period.js';

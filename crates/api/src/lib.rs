@@ -39,7 +39,7 @@ pub use functions::{
 pub use limits::{Any, Limit, LimitList, Replay, Replayed, ReplayedOne, RunningMax, SetLimit};
 pub use notifications::{Notification, NotificationList, NotificationTarget, Rotate, Rotated};
 pub use openapi::document;
-pub use records::RecordPage;
+pub use records::{ModelCount, ModelList, RecordPage, RecordRetention, RecordSettings};
 pub use routes::{Access, Op, Route};
 pub use tenants::{Key, KeyCreated, KeyList, PutKey, PutTenant, Tenant, TenantList, TenantShare};
 pub use workers::{Warmth, Worker, WorkerList};

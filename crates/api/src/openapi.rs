@@ -46,6 +46,10 @@ pub fn document() -> OpenApi {
     add::<crate::Replay>(&mut schemas);
     add::<crate::Replayed>(&mut schemas);
     add::<crate::RecordPage>(&mut schemas);
+    add::<crate::ModelList>(&mut schemas);
+    add::<crate::ModelCount>(&mut schemas);
+    add::<crate::RecordSettings>(&mut schemas);
+    add::<crate::RecordRetention>(&mut schemas);
     add::<crate::Integration>(&mut schemas);
     add::<crate::IntegrationList>(&mut schemas);
     add::<crate::PutIntegration>(&mut schemas);

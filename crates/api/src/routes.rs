@@ -198,6 +198,10 @@ ops! {
          Query "filter" "`added`, `updated`, `deleted`, or several with commas",
          Query "modified_after" "RFC 3339 or milliseconds", Query "ids" "at most 100, with commas"];
 
+    #[doc = "Says how many records a connection has of each model."]
+    CountRecords: Get "/v1/records/counts" Tenant, 0, QUICK, None => 200 Named("ModelList"),
+        [Query "connection_id" "the connection", Query "integration" "when the connection's name is not unique"];
+
     #[doc = "Lists integrations."]
     ListIntegrations: Get "/v1/integrations" Tenant, 0, QUICK, None => 200 Named("IntegrationList"), [];
     #[doc = "Shows an integration."]

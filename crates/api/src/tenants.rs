@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::records::RecordSettings;
+
 /// The unit of isolation, limits, keys and fairness.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Tenant {
@@ -21,6 +23,9 @@ pub struct Tenant {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Object>)]
     pub egress: Vec<serde_json::Value>,
+    /// How its records are kept.
+    #[serde(default)]
+    pub records: RecordSettings,
 }
 
 /// What a tenant has queued and running, and what it may have.
@@ -68,6 +73,9 @@ pub struct PutTenant {
     /// The least wall that its functions run behind: `process`, `gvisor` or `microvm`; absent leaves it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wall_floor: Option<String>,
+    /// How its records are kept; absent leaves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<RecordSettings>,
 }
 
 /// Every tenant.

@@ -147,6 +147,8 @@ pub(crate) enum Verb {
     /// Workers elsewhere (admin key): list, and the tokens that they join with.
     #[command(subcommand)]
     Workers(Workers),
+    /// Serve the Model Context Protocol: actions as tools, executions and logs to read.
+    Mcp(Mcp),
     /// Say what this machine can do, and what each wall would lack.
     Doctor,
     /// Show Bulkhead at work, on an embedded server with the functions in examples/.
@@ -373,9 +375,9 @@ pub(crate) struct Records {
     /// Of which connection.
     #[arg(long)]
     pub(crate) connection: String,
-    /// Of which model.
+    /// Of which model. Without one: which models there are, and how many records of each.
     #[arg(long)]
-    pub(crate) model: String,
+    pub(crate) model: Option<String>,
     /// Of which integration, when the connection's name is not unique.
     #[arg(long)]
     pub(crate) integration: Option<String>,
@@ -417,6 +419,9 @@ pub(crate) enum Tenants {
         /// Rules that narrow where its functions may connect: a JSON array, or @FILE; `[]` takes them away.
         #[arg(long, value_name = "JSON")]
         egress: Option<String>,
+        /// How its records are kept, as JSON: {"encrypted": true, "retention": {"deleted_days": 30}}.
+        #[arg(long)]
+        records: Option<String>,
     },
 }
 
@@ -476,6 +481,19 @@ pub(crate) enum Benchmark {
     Leaks,
     /// T1, T4, T6 to T9: every wall that there is here, beside a bare `node`, gVisor and bubblewrap by themselves.
     Walls,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Mcp {
+    /// Serve over HTTP here instead of over standard streams; each request brings a tenant's key of its own.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<String>,
+    /// With --listen: another name that this machine is called by.
+    #[arg(long = "host", value_name = "NAME", requires = "listen")]
+    pub(crate) hosts: Vec<String>,
+    /// A project that clients may deploy; without one they can't.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) project: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

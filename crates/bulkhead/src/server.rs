@@ -247,7 +247,8 @@ fn run_background(
     let told = stopped(stops.clone());
     tokio::spawn(async move {
         let notifications = platform.run_notifications(told);
-        tokio::join!(engine.run_background(resolve, stopped(stops)), notifications);
+        let upkeep = platform.run_upkeep(stopped(stops.clone()));
+        tokio::join!(engine.run_background(resolve, stopped(stops)), notifications, upkeep);
     })
 }
 

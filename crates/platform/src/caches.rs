@@ -22,6 +22,8 @@ pub(crate) struct Egress {
     pub(crate) client: HttpClient,
     /// From the same settings: the least wall.
     pub(crate) wall_floor: Option<WallKind>,
+    /// From the same settings: whether records are sealed.
+    pub(crate) encrypted: bool,
 }
 
 #[derive(Default)]

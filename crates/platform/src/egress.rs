@@ -119,7 +119,9 @@ impl Platform {
         if let Some(egress) = self.caches.egress.get(tenant, generation) {
             return Ok(egress);
         }
-        let TenantSettings { egress: rules, wall_floor, .. } = self.tenant(tenant).await?.settings;
+        let TenantSettings { egress: rules, wall_floor, records, .. } =
+            self.tenant(tenant).await?.settings;
+        let encrypted = records.encrypted;
         let policy = Policy::new()
             .with_own(self.config.listeners.clone(), self.config.addresses.clone())
             .with_operator_rules(self.config.egress.clone())
@@ -129,9 +131,9 @@ impl Platform {
         let egress = kept.unwrap_or_else(|| {
             let policy = Arc::new(policy);
             let client = HttpClient::new(self.gateway.clone(), Arc::clone(&policy));
-            Egress { policy, client, wall_floor }
+            Egress { policy, client, wall_floor, encrypted }
         });
-        let egress = Egress { wall_floor, ..egress };
+        let egress = Egress { wall_floor, encrypted, ..egress };
         self.caches.egress.put(tenant.clone(), generation, egress.clone());
         Ok(egress)
     }

@@ -34,9 +34,11 @@ mod redact;
 mod rotate;
 mod run;
 mod seal;
+mod sealed_records;
 mod syncs;
 mod tenants;
 mod text;
+mod upkeep;
 mod webhooks;
 mod worker_tokens;
 
@@ -53,8 +55,8 @@ pub use error::PlatformError;
 pub use model::{
     Accepted, ActionCall, Change, ChangeKind, Connection, ConnectionPage, DeployRequest,
     Deployment, Failure, FunctionInfo, FunctionUpload, Integration, IntegrationSettings, KeyInfo,
-    LogEntry, LogPage, NewKey, RecordPage, RecordQuery, SyncStatus, SyncTrigger, Tenant,
-    TenantSettings, WebhookDelivery,
+    LogEntry, LogPage, ModelCounts, NewKey, RecordPage, RecordQuery, RecordRetention,
+    RecordSettings, SyncStatus, SyncTrigger, Tenant, TenantSettings, WebhookDelivery,
 };
 pub use notify::{Notification, NotificationTarget};
 pub use oauth::{ConnectPage, ConnectSession, ConnectStart, Connected, NewConnectSession};
@@ -62,6 +64,7 @@ pub use platform::{Deployed, Platform, PlatformConfig, Prepared};
 pub use proxy::{ProxyRequest, RetryHeader};
 pub use rotate::Rotated;
 pub use seal::SecretKey;
+pub use upkeep::Upkeep;
 pub use webhooks::{
     Algorithm, Challenge, Incoming, Received, Scheme, WebhookMatch, WebhookSettings,
 };

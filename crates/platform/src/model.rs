@@ -23,6 +23,48 @@ pub struct TenantSettings {
     pub egress: Vec<Rule>,
     /// The least wall that its functions run behind; `None` is the server's own floor.
     pub wall_floor: Option<WallKind>,
+    /// How its records are kept.
+    pub records: RecordSettings,
+}
+
+/// How a tenant's records are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RecordSettings {
+    /// Their bodies are sealed with the key that credentials are sealed with. Ids, times and what happened to a record
+    /// are not: they are what the database finds records by.
+    pub encrypted: bool,
+    /// For how long.
+    pub retention: RecordRetention,
+    /// For how long those of some models are kept instead, by `integration/Model`.
+    pub models: BTreeMap<String, RecordRetention>,
+}
+
+/// For how long records are kept. What is not said is for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RecordRetention {
+    /// Days after its last change that a record is kept. One that is saved again afterwards is added anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unchanged_days: Option<u32>,
+    /// Days that a record marked as deleted is kept, for readers to hear of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted_days: Option<u32>,
+}
+
+/// How many records a connection has of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelCounts {
+    /// From which API.
+    pub integration: String,
+    /// Which model.
+    pub model: String,
+    /// Records that are there.
+    pub present: u64,
+    /// Records marked as deleted that are still kept.
+    pub deleted: u64,
+    /// Of the newest change: where a reader is that has seen everything.
+    pub cursor: String,
 }
 
 /// One tenant.

@@ -2,12 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bulkhead_store::records::{self, Filter, RecordRow, StreamKey};
-use bulkhead_types::{TenantId, Timestamp};
+use bulkhead_store::records::{self, Filter, PageOf, RecordRow, StreamKey};
+use bulkhead_types::{ConnectionId, IntegrationId, TenantId, Timestamp};
 use serde_json::{Value, json};
 
 use crate::error::PlatformError;
-use crate::model::{RecordPage, RecordQuery};
+use crate::model::{ModelCounts, RecordPage, RecordQuery};
 use crate::platform::Platform;
 use crate::text::from_text;
 
@@ -19,6 +19,9 @@ pub(crate) const PAGE_BYTES_MAX: usize = 16 << 20;
 
 /// Ids that can be asked for at once.
 const IDS_MAX: usize = 1_000;
+
+/// Models counted at once.
+const MODELS_MAX: usize = 1_000;
 
 /// The longest name of a model.
 const MODEL_BYTES_MAX: usize = 128;
@@ -54,11 +57,39 @@ impl Platform {
         let limit = query.limit.clamp(1, PAGE_LENGTH_MAX);
         let after = query.cursor.as_deref().map(cursor_of).transpose()?.unwrap_or(0);
         let filter = Filter { actions: query.actions, modified_after: query.modified_after };
-        let work = move |db: &_| records::since(db, &key, after, &filter, limit, PAGE_BYTES_MAX);
+        let of = PageOf { after, limit, bytes_max: PAGE_BYTES_MAX };
+        let bodies = self.bodies(tenant).await?;
+        let work = move |db: &_| records::since(db, &key, bodies.as_ref(), &filter, of);
         let (rows, more) = self.db.read(move |db| work(db)).await?;
         let next_cursor = rows.last().filter(|_| more).map(|last| cursor_text(last.cursor));
         let records = rows.into_iter().map(with_metadata).collect::<Result<_, _>>()?;
         Ok(RecordPage { records, next_cursor })
+    }
+
+    /// How many records a connection has of each model. They are counted as they change: nothing is gone through.
+    ///
+    /// # Errors
+    /// `connection_not_found`; when the store fails.
+    pub async fn record_counts(
+        &self,
+        tenant: &TenantId,
+        integration: Option<&IntegrationId>,
+        connection: &ConnectionId,
+    ) -> Result<Vec<ModelCounts>, PlatformError> {
+        let found = self.connection(tenant, integration, connection).await?;
+        let tenant = tenant.clone();
+        let work = move |db: &_| {
+            records::stream_counts(db, &tenant, &found.integration, &found.id, MODELS_MAX)
+        };
+        let rows = self.db.read(move |db| work(db)).await?;
+        let counts = |row: records::StreamCounts| ModelCounts {
+            integration: row.integration,
+            model: row.model,
+            present: row.present,
+            deleted: row.deleted,
+            cursor: cursor_text(row.cursor),
+        };
+        Ok(rows.into_iter().map(counts).collect())
     }
 
     async fn records_by_ids(
@@ -70,7 +101,9 @@ impl Platform {
             let message = format!("at most {IDS_MAX} ids can be asked for at once");
             return Err(PlatformError::invalid("invalid_query", message));
         }
-        let rows = self.db.read(move |db| records::by_ids(db, &key, &ids)).await?;
+        let bodies = self.bodies(&key.tenant).await?;
+        let work = move |db: &_| records::by_ids(db, &key, bodies.as_ref(), &ids);
+        let rows = self.db.read(work).await?;
         let records = rows.into_iter().map(with_metadata).collect::<Result<_, _>>()?;
         Ok(RecordPage { records, next_cursor: None })
     }

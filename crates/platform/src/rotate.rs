@@ -10,6 +10,7 @@ use crate::integrations::{client_purpose, webhook_purpose};
 use crate::notify::{body_purpose, target_purpose};
 use crate::oauth::way_purpose;
 use crate::platform::Platform;
+use crate::sealed_records::record_purpose;
 use crate::tenants::variable_purpose;
 
 /// Values looked at in one call: a second of work or so, and one transaction.
@@ -44,8 +45,8 @@ impl Platform {
         let (at, after) = cursor.map_or(Ok((0, None)), parse)?;
         let place = SEALED_PLACES[at];
         let read = move |db: &_| catalog::sealed(db, place, after.as_deref(), AT_ONCE);
-        let rows = self.db.read(move |db| read(db)).await?;
-        let cursor = match rows.last().filter(|_| rows.len() == AT_ONCE) {
+        let (rows, more) = self.db.read(move |db| read(db)).await?;
+        let cursor = match rows.last().filter(|_| more) {
             Some(last) => Some(written(at, Some(&last.key))),
             None => (at + 1 < SEALED_PLACES.len()).then(|| written(at + 1, None)),
         };
@@ -86,6 +87,7 @@ fn purpose(place: SealedPlace, row: &SealedRow) -> Result<String, PlatformError>
         SealedPlace::Ways => way_purpose(&part(0)?),
         SealedPlace::Targets => target_purpose(&tenant()?),
         SealedPlace::Notifications => body_purpose(&tenant()?, &part(1)?),
+        SealedPlace::Records => record_purpose(&part(0)?, &part(1)?),
     })
 }
 

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::PlatformError;
-use crate::model::{KeyInfo, NewKey, Tenant, TenantSettings};
+use crate::model::{KeyInfo, NewKey, RecordSettings, Tenant, TenantSettings};
 use crate::platform::Platform;
+use crate::upkeep::check_records;
 
 /// Every secret begins with it, so that scanners of public code can tell one.
 const SECRET_PREFIX: &str = "bh_";
@@ -32,6 +33,8 @@ struct SettingsText {
     egress: Vec<bulkhead_egress::Rule>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     wall_floor: Option<WallKind>,
+    #[serde(default)]
+    records: RecordSettings,
 }
 
 impl Platform {
@@ -44,10 +47,11 @@ impl Platform {
         tenant: &TenantId,
         settings: TenantSettings,
     ) -> Result<Tenant, PlatformError> {
-        let TenantSettings { display_name, egress, wall_floor } = settings;
+        check_records(&settings.records)?;
+        let TenantSettings { display_name, egress, wall_floor, records } = settings;
         bulkhead_egress::Rule::check_all(&egress)
             .map_err(|error| PlatformError::invalid("invalid_body", format!("egress: {error}")))?;
-        let text = SettingsText { display_name, egress, wall_floor };
+        let text = SettingsText { display_name, egress, wall_floor, records };
         let settings = crate::text::to_text(&text)?;
         let row = TenantRow { id: tenant.clone(), settings, created_at: self.now() };
         self.db.write(move |tx| catalog::put_tenant(tx, &row)).await?;
@@ -230,7 +234,7 @@ fn not_found(tenant: &TenantId) -> PlatformError {
 
 fn tenant_of(row: TenantRow) -> Result<Tenant, PlatformError> {
     let text: SettingsText = crate::text::from_text("tenants", &row.settings)?;
-    let SettingsText { display_name, egress, wall_floor } = text;
-    let settings = TenantSettings { display_name, egress, wall_floor };
+    let SettingsText { display_name, egress, wall_floor, records } = text;
+    let settings = TenantSettings { display_name, egress, wall_floor, records };
     Ok(Tenant { id: row.id, settings, created_at: row.created_at })
 }

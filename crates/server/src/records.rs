@@ -1,13 +1,14 @@
 //! Records that syncs saved.
 
 use axum::extract::State;
-use bulkhead_api::RecordPage;
+use bulkhead_api::{ModelList, RecordPage};
 use bulkhead_platform::RecordQuery;
 use serde::Deserialize;
 
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Caller, Query, page_length, query_id, query_time};
+use crate::wire;
 
 /// Ids in one question; longer ones make URLs that proxies cut.
 const IDS_MAX: usize = 100;
@@ -32,6 +33,26 @@ pub(crate) async fn list(
 ) -> Result<axum::Json<RecordPage>, ApiError> {
     let page = app.inner.platform.records(&tenant, which.resolve()?).await?;
     Ok(axum::Json(RecordPage { records: page.records, next_cursor: page.next_cursor }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Whose {
+    connection_id: Option<String>,
+    integration: Option<String>,
+}
+
+pub(crate) async fn counts(
+    State(app): State<App>,
+    Caller(tenant): Caller,
+    Query(whose): Query<Whose>,
+) -> Result<axum::Json<ModelList>, ApiError> {
+    let missing = || ApiError::new("invalid_query", "connection_id is missing");
+    let connection = query_id(whose.connection_id)?.ok_or_else(missing)?;
+    let integration = query_id(whose.integration)?;
+    let counts =
+        app.inner.platform.record_counts(&tenant, integration.as_ref(), &connection).await?;
+    Ok(axum::Json(ModelList { models: counts.into_iter().map(wire::model_count).collect() }))
 }
 
 impl Which {

@@ -80,6 +80,7 @@ fn handler(route: &Route) -> MethodRouter<App> {
         Op::ExplainEgress => at(route, egress::explain),
         Op::ExplainTenantEgress => at(route, egress::explain_tenants),
         Op::ListRecords => at(route, records::list),
+        Op::CountRecords => at(route, records::counts),
         Op::ListIntegrations => at(route, integrations::list),
         Op::ShowIntegration => at(route, integrations::show),
         Op::PutIntegration => at(route, integrations::put),

@@ -48,17 +48,17 @@ pub(crate) async fn put(
         return Err(ApiError::new("invalid_body", message));
     }
     let said = put.wall_floor.as_deref().map(wall_named).transpose()?;
-    let before_settings = match app.inner.platform.tenant(&id).await {
-        Ok(before) => Some(before.settings),
-        Err(PlatformError::NotFound { .. }) => None,
+    // What is not said stays: above all, nobody opens a tenant's egress by changing its weight.
+    let kept = match app.inner.platform.tenant(&id).await {
+        Ok(before) => before.settings,
+        Err(PlatformError::NotFound { .. }) => TenantSettings::default(),
         Err(error) => return Err(error.into()),
     };
-    // What is not said stays: above all, nobody opens a tenant's egress by changing its weight.
-    let kept = before_settings.unwrap_or_default();
     let settings = TenantSettings {
         display_name: put.display_name,
         egress: egress.unwrap_or(kept.egress),
         wall_floor: said.or(kept.wall_floor),
+        records: put.records.map_or(kept.records, wire::record_settings),
     };
     let tenant = app.inner.platform.put_tenant(&id, settings).await?;
     if limits != before.limits {

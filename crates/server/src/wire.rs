@@ -173,6 +173,17 @@ pub(crate) fn tenant(tenant: platform::Tenant, share: bulkhead_engine::Share) ->
         id: tenant.id.to_string(),
         display_name: tenant.settings.display_name,
         wall_floor: tenant.settings.wall_floor.map(|wall| wall.as_str().to_owned()),
+        records: api::RecordSettings {
+            encrypted: tenant.settings.records.encrypted,
+            retention: retention_out(tenant.settings.records.retention),
+            models: tenant
+                .settings
+                .records
+                .models
+                .into_iter()
+                .map(|(model, kept)| (model, retention_out(kept)))
+                .collect(),
+        },
         created_at: time(tenant.created_at),
         share: api::TenantShare {
             weight: share.limits.weight,
@@ -184,6 +195,34 @@ pub(crate) fn tenant(tenant: platform::Tenant, share: bulkhead_engine::Share) ->
             waiting: share.waiting,
             running: share.running,
         },
+    }
+}
+
+fn retention_out(kept: platform::RecordRetention) -> api::RecordRetention {
+    let platform::RecordRetention { unchanged_days, deleted_days } = kept;
+    api::RecordRetention { unchanged_days, deleted_days }
+}
+
+fn retention_in(said: api::RecordRetention) -> platform::RecordRetention {
+    let api::RecordRetention { unchanged_days, deleted_days } = said;
+    platform::RecordRetention { unchanged_days, deleted_days }
+}
+
+pub(crate) fn record_settings(said: api::RecordSettings) -> platform::RecordSettings {
+    platform::RecordSettings {
+        encrypted: said.encrypted,
+        retention: retention_in(said.retention),
+        models: said.models.into_iter().map(|(model, kept)| (model, retention_in(kept))).collect(),
+    }
+}
+
+pub(crate) fn model_count(counts: platform::ModelCounts) -> api::ModelCount {
+    api::ModelCount {
+        integration: counts.integration,
+        model: counts.model,
+        count: counts.present,
+        deleted: counts.deleted,
+        cursor: counts.cursor,
     }
 }
 

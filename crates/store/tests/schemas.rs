@@ -14,7 +14,8 @@ use bulkhead_store::hot::model::{
     Settlement, Submit,
 };
 use bulkhead_store::hot::sqlite::SqliteStore;
-use bulkhead_store::{Db, StoreError};
+use bulkhead_store::records::{self, Filter, InClear, PageOf, StreamKey};
+use bulkhead_store::{Conn, Db, StoreError};
 use bulkhead_types::{
     ConcurrencyKey, ConnectionId, ExecutionId, ExecutionState, FunctionKey, FunctionKind,
     FunctionName, IntegrationId, Lease, LeaseRef, MissedRuns, Outcome, Room, ScheduleOptions,
@@ -86,7 +87,7 @@ fn each_schema_since_the_first_release_has_a_file() {
 }
 
 async fn tokens(db: &Db) -> Vec<(String, String, Vec<u8>)> {
-    let all = |db: &bulkhead_store::Conn| {
+    let all = |db: &Conn| {
         let known = catalog::worker_tokens(db)?.into_iter().map(|token| {
             let digest = catalog::worker_token_digest(db, &token.id)?.unwrap();
             Ok((token.id, token.label, digest))
@@ -193,6 +194,28 @@ async fn schema_6_is_taken_over_without_loss() {
     assert_eq!((share.queued, share.held, share.waiting, share.running), (0, 0, 0, 0));
 }
 
+/// The same file with migration 7 applied, and with records; what comes after counts them.
+#[tokio::test]
+async fn schema_7_is_taken_over_without_loss() {
+    let (_dir, db, _) = taken_over("0007.db");
+    assert_eq!(tokens(&db).await, [("rack1".to_owned(), "rack 1".to_owned(), vec![0xab; 32])]);
+    let github = IntegrationId::parse("github").unwrap();
+    let c1 = ConnectionId::parse("c1").unwrap();
+    let (integration, connection, model) = (github.clone(), c1.clone(), "Task".to_owned());
+    let key = StreamKey { tenant: tenant(), integration, connection, model };
+    let read = move |db: &Conn| {
+        let of = PageOf { after: 0, limit: 9, bytes_max: usize::MAX };
+        let (rows, _) = records::since(db, &key, &InClear, &Filter::default(), of)?;
+        Ok::<_, StoreError>((records::stream_counts(db, &tenant(), &github, &c1, 9)?, rows))
+    };
+    let (counts, rows) = db.read(read).await.unwrap();
+    assert_eq!((counts[0].present, counts[0].deleted, counts[0].cursor), (2, 1, 4));
+    let shown: Vec<_> =
+        rows.iter().map(|row| format!("{} {} {}", row.id, row.action, row.body)).collect();
+    let expected = [r#"a added {"id":"a"}"#, r#"b added {"id":"b"}"#, r#"c deleted {"id":"c"}"#];
+    assert_eq!(shown, expected);
+}
+
 /// Begins what may begin, then completes it. Names, each with the number of its attempt.
 async fn run_all(store: &SqliteStore) -> Vec<String> {
     let leases = lease(store, "wrk_new").await;
@@ -256,8 +279,7 @@ async fn make_a_file() {
     store.put_schedule(schedule, None).await.unwrap();
     let (id, label) = ("rack1".to_owned(), "rack 1".to_owned());
     let token = KeyRow { id, label, created_at: NOW };
-    let keep =
-        move |tx: &bulkhead_store::Conn| catalog::insert_worker_token(tx, &token, &[0xab; 32]);
+    let keep = move |tx: &Conn| catalog::insert_worker_token(tx, &token, &[0xab; 32]);
     db.write(keep).await.unwrap();
 }
 

@@ -9,6 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { CompileError } from '../compiler/src/errors.mjs';
 import { compile } from '../compiler/src/pipeline.mjs';
+import { rebuilt } from '../compiler/src/watch.mjs';
 import { frequencyError, intervalSeconds } from '../compiler/src/frequency.mjs';
 
 const COMPILE = fileURLToPath(new URL('../compiler/compile.mjs', import.meta.url));
@@ -50,6 +51,16 @@ function command(files) {
     const manifest = made.includes('manifest.json') ? fs.readFileSync(path.join(out, 'manifest.json'), 'utf8') : 'null';
     return { outcome: JSON.parse(stdout), status, made, manifest: JSON.parse(manifest) };
   });
+}
+
+/** What a compiler that stays says at its first turn. */
+function rebuiltOnce(files) {
+  return written(files, (project) =>
+    rebuilt(fs.realpathSync(project), new Map(), new Set()).then(
+      () => [],
+      (error) => error.errors,
+    ),
+  );
 }
 
 const index = (...files) => files.map((file) => `import './${file}.js';`).join('\n');
@@ -162,19 +173,42 @@ for (const [name, [files, expected]] of Object.entries(WRONG)) {
   });
 }
 
-test('told: a native addon, by the name of its package', async () => {
+test('told: a native addon, by its package and the line that imports it', async () => {
   const pkg = (name, main) => JSON.stringify({ name, version: '1.0.0', main });
-  const files = one(`import fast from 'fast-thing';\n${action('async () => fast')}`, {
+  const addon = {
     'node_modules/fast-thing/package.json': pkg('fast-thing', 'index.js'),
     'node_modules/fast-thing/index.js': "module.exports = require('./build/Release/fast.node');",
     'node_modules/fast-thing/index.d.ts': 'declare const fast: unknown; export default fast;',
     'node_modules/fast-thing/build/Release/fast.node': 'ELF',
-  });
-  const [error] = (await compiled(files)).errors;
-  assert.deepEqual([error.code, error.file], ['native_addon', file]);
+  };
+  const files = one(`\nimport fast from 'fast-thing';\n${action('async () => fast')}`, addon);
+  const first = async (of) => (await compiled(of)).errors[0];
+  const error = await first(files);
+  assert.deepEqual([error.code, error.file, error.line], ['native_addon', file, 2]);
   assert.match(error.message, /fast-thing/);
+  assert.match(error.todo, /instead of fast-thing/);
   const loader = { ...files, 'node_modules/fast-thing/index.js': "module.exports = require('bindings')('fast');" };
-  assert.equal((await compiled(loader)).errors[0].code, 'native_addon');
+  assert.deepEqual([(await first(loader)).code, (await first(loader)).line], ['native_addon', 2]);
+
+  // By way of another package, and a file of the author's that is no function.
+  const around = await first(one(`import { a } from '../../lib/a.js';\n${action('async () => a')}`, {
+    ...addon,
+    'lib/a.ts': "// A comment that names 'wraps-it' is no import.\n\nimport wraps from 'wraps-it';\nexport const a = wraps;",
+    'node_modules/wraps-it/package.json': pkg('wraps-it', 'index.js'),
+    'node_modules/wraps-it/index.js': "module.exports = require('fast-thing');",
+    'node_modules/wraps-it/index.d.ts': 'declare const wraps: unknown; export default wraps;',
+  }));
+  assert.deepEqual([around.code, around.file, around.line], ['native_addon', 'lib/a.ts', 3]);
+  assert.match(around.message, /fast-thing .* by way of wraps-it/);
+  assert.match(around.todo, /instead of wraps-it/);
+});
+
+test('told by the bundler alone, as when somebody saves a file: a missing package, a second default export', async () => {
+  const quick = async (text) => (await rebuiltOnce(one(text))).find(({ code }) => code !== 'bundle');
+  const missing = await quick(`import leftpad from 'left-pad';\n${action('async () => leftpad')}`);
+  assert.deepEqual([missing.code, missing.file, missing.line, missing.todo], ['missing_package', file, 1, 'Install it in the project: npm install left-pad']);
+  const second = await quick(`${action()}export default 1;`);
+  assert.deepEqual([second.code, second.file, second.line], ['second_default_export', file, 4]);
 });
 
 test("the project's own packages come before the compiler's", async () => {

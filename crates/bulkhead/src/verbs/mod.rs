@@ -34,6 +34,7 @@ mod integrations;
 mod keys;
 mod limits;
 mod logs;
+mod mcp;
 mod providers;
 mod records;
 mod run;
@@ -83,6 +84,7 @@ pub(crate) fn run(verb: Verb, context: Context) -> anyhow::Result<u8> {
         Verb::Keys(typed) => keys::run(typed, &context),
         Verb::Worker(_) => worker::run(&context),
         Verb::Workers(typed) => workers::run(typed, &context),
+        Verb::Mcp(typed) => mcp::run(&typed, &context),
         Verb::Doctor => doctor::run(&context),
         Verb::Demo(typed) => demo::run(&typed, context),
         Verb::Audit(typed) => audit::run(&typed, &context),

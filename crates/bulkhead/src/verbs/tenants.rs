@@ -25,9 +25,11 @@ pub(crate) fn run(typed: Tenants, context: &Context) -> anyhow::Result<u8> {
             queued_max,
             wall_floor,
             egress,
+            records,
         } => {
             let egress = egress.map(|text| super::argument(&text)).transpose()?;
             let egress = egress.map(serde_json::from_value).transpose();
+            let records = records.map(|text| serde_json::from_str(&text)).transpose();
             let put = PutTenant {
                 egress: egress.context("--egress takes a JSON array of rules")?,
                 display_name,
@@ -35,6 +37,7 @@ pub(crate) fn run(typed: Tenants, context: &Context) -> anyhow::Result<u8> {
                 running_max,
                 queued_max,
                 wall_floor,
+                records: records.context("--records is no JSON of record settings")?,
             };
             let request = Request::new(Op::PutTenant, &[&tenant]).json(&put);
             vec![block_on(async { Ok(client.call::<Tenant>(request).await?) })?]

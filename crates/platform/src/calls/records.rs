@@ -2,8 +2,9 @@
 //! nothing, and one that is repeated changes nothing.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use bulkhead_store::records::{self, Counts, Filter, Run, StreamKey};
+use bulkhead_store::records::{self, Bodies, Counts, Filter, PageOf, Run, StreamKey};
 use bulkhead_store::{Conn, checkpoints, fence};
 use bulkhead_types::{FunctionKind, Lease};
 use serde::Deserialize;
@@ -72,6 +73,7 @@ enum Strategy {
 struct Writer {
     lease: Lease,
     key: StreamKey,
+    bodies: Arc<dyn Bodies>,
 }
 
 impl Writer {
@@ -82,7 +84,8 @@ impl Writer {
         let resuming = checkpoint.is_some_and(|checkpoint| checkpoint.body.is_some());
         let (function, execution) =
             (self.lease.function.name.as_str(), &self.lease.lease.execution);
-        Ok(records::open_run(tx, &self.key, function, execution, resuming)?)
+        let runner = records::runner(function, execution, &held.scope);
+        Ok(records::open_run(tx, &self.key, runner, execution, resuming)?)
     }
 }
 
@@ -90,16 +93,20 @@ impl Platform {
     pub(super) async fn records_save(&self, lease: &Lease, params: Batch) -> Answer {
         let writer = self.writer(lease, params.model).await?;
         let (batch, now) = (checked(params.records)?, self.now());
-        let work =
-            move |tx: &Conn| Ok::<_, Failure>(records::save(tx, &writer.open(tx)?, &batch, now)?);
+        let work = move |tx: &Conn| {
+            let run = writer.open(tx)?;
+            Ok::<_, Failure>(records::save(tx, &run, writer.bodies.as_ref(), &batch, now)?)
+        };
         counts(self.db.write(move |tx| work(tx)).await)
     }
 
     pub(super) async fn records_update(&self, lease: &Lease, params: Batch) -> Answer {
         let writer = self.writer(lease, params.model).await?;
         let (batch, now) = (checked(params.records)?, self.now());
-        let work =
-            move |tx: &Conn| Ok::<_, Failure>(records::update(tx, &writer.open(tx)?, batch, now)?);
+        let work = move |tx: &Conn| {
+            let run = writer.open(tx)?;
+            Ok::<_, Failure>(records::update(tx, &run, writer.bodies.as_ref(), batch, now)?)
+        };
         counts(self.db.write(work).await)
     }
 
@@ -118,7 +125,9 @@ impl Platform {
             let message = format!("at most {BATCH_LENGTH_MAX} ids can be asked for at once");
             return Err(Failure::new("call_invalid", message));
         }
-        let rows = self.db.read(move |db| records::by_ids(db, &key, &params.ids)).await?;
+        let bodies = self.bodies(&key.tenant).await?;
+        let work = move |db: &Conn| records::by_ids(db, &key, bodies.as_ref(), &params.ids);
+        let rows = self.db.read(work).await?;
         let there = rows.into_iter().filter(|row| row.deleted_at.is_none());
         let bodies: Result<Vec<Value>, _> =
             there.map(|row| crate::text::from_text("records", &row.body)).collect();
@@ -132,8 +141,9 @@ impl Platform {
             actions: vec!["added".to_owned(), "updated".to_owned()],
             modified_after: None,
         };
-        let work =
-            move |db: &Conn| records::since(db, &key, after, &filter, PAGE_LENGTH, PAGE_BYTES_MAX);
+        let of = PageOf { after, limit: PAGE_LENGTH, bytes_max: PAGE_BYTES_MAX };
+        let bodies = self.bodies(&key.tenant).await?;
+        let work = move |db: &Conn| records::since(db, &key, bodies.as_ref(), &filter, of);
         let (rows, more) = self.db.read(move |db| work(db)).await?;
         let next_cursor = rows.last().filter(|_| more).map(|last| cursor_text(last.cursor));
         let shown: Result<Vec<Value>, PlatformError> =
@@ -215,7 +225,8 @@ impl Platform {
                 format!("model {model:?} is not declared; this sync's are {}", declared.join(", "));
             return Err(Failure::new("model_unknown", message));
         }
-        Ok(Writer { lease: lease.clone(), key: stream_of(lease, model)? })
+        let bodies = self.bodies(&lease.function.tenant).await?;
+        Ok(Writer { lease: lease.clone(), key: stream_of(lease, model)?, bodies })
     }
 }
 

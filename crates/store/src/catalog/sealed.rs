@@ -1,5 +1,7 @@
 //! Every place that has sealed values, for sealing them anew under another key.
 
+use std::ops::ControlFlow;
+
 use crate::db::{Conn, Params, StoreError, Value};
 
 /// A column with sealed values.
@@ -19,10 +21,12 @@ pub enum SealedPlace {
     Targets,
     /// What products are told; by tenant and name.
     Notifications,
+    /// Bodies of records, where they are sealed; by stream and id.
+    Records,
 }
 
 /// All of them, in the order in which they are gone through.
-pub const SEALED_PLACES: [SealedPlace; 7] = [
+pub const SEALED_PLACES: [SealedPlace; 8] = [
     SealedPlace::Variables,
     SealedPlace::WebhookSecrets,
     SealedPlace::ClientSecrets,
@@ -30,7 +34,11 @@ pub const SEALED_PLACES: [SealedPlace; 7] = [
     SealedPlace::Ways,
     SealedPlace::Targets,
     SealedPlace::Notifications,
+    SealedPlace::Records,
 ];
+
+/// Bytes of values read at once, about: most are small, but records can have megabytes each.
+const BYTES_AT_ONCE: usize = 16 << 20;
 
 /// A sealed value, with the key of its row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +64,7 @@ impl SealedPlace {
             Self::Ways => "connect_sessions",
             Self::Targets => "notification_targets",
             Self::Notifications => "notifications",
+            Self::Records => "records",
         }
     }
 
@@ -68,6 +77,7 @@ impl SealedPlace {
             Self::Ways => "verifier",
             Self::Targets => "secret",
             Self::Notifications => "body",
+            Self::Records => "sealed",
         }
     }
 
@@ -79,11 +89,21 @@ impl SealedPlace {
             Self::Ways => &["token"],
             Self::Targets => &["tenant"],
             Self::Notifications => &["tenant", "id"],
+            Self::Records => &["stream", "id"],
+        }
+    }
+
+    /// A part of a key, as the database has it. Streams have numbers, from 1.
+    fn part(self, at: usize, text: &str) -> Value<'_> {
+        match (self, at) {
+            (Self::Records, 0) => Value::Int(text.parse().unwrap_or(0)),
+            _ => Value::Text(text),
         }
     }
 }
 
-/// The values of a place after the key `after` (none: from the beginning), by key: at most `limit`.
+/// The values of a place after the key `after` (none: from the beginning), by key: at most `limit`, and fewer when they
+/// are large; and whether there are more.
 ///
 /// # Errors
 /// When the database refuses.
@@ -92,21 +112,34 @@ pub fn sealed(
     place: SealedPlace,
     after: Option<&[String]>,
     limit: usize,
-) -> Result<Vec<SealedRow>, StoreError> {
+) -> Result<(Vec<SealedRow>, bool), StoreError> {
     let (names, column) = (place.key(), place.column());
     let none = vec![String::new(); names.len()];
     let after = after.unwrap_or(&none);
     let (listed, places) = (names.join(", "), vec!["?"; names.len()].join(", "));
+    let texts: Vec<String> = names.iter().map(|name| format!("CAST({name} AS TEXT)")).collect();
     let sql = format!(
-        "SELECT {listed}, {column} FROM {} WHERE ({listed}) > ({places}) AND {column} IS NOT NULL
-         ORDER BY {listed} LIMIT {limit}",
-        place.table()
+        "SELECT {}, {column} FROM {} WHERE ({listed}) > ({places}) AND {column} IS NOT NULL
+         ORDER BY {listed} LIMIT {}",
+        texts.join(", "),
+        place.table(),
+        limit.saturating_add(1),
     );
-    let values: Vec<Value<'_>> = after.iter().map(|part| Value::Text(part)).collect();
-    db.all(&sql, Params::Placed(&values), |row| {
+    let values: Vec<Value<'_>> =
+        after.iter().enumerate().map(|(at, text)| place.part(at, text)).collect();
+    let (mut rows, mut bytes, mut more) = (Vec::new(), 0_usize, false);
+    db.each(&sql, Params::Placed(&values), |row| {
+        if rows.len() == limit || bytes > BYTES_AT_ONCE {
+            more = true;
+            return Ok(ControlFlow::Break(()));
+        }
         let key = (0..names.len()).map(|at| row.get(at)).collect::<Result<_, _>>()?;
-        Ok(SealedRow { key, value: row.get(names.len())? })
-    })
+        let value: Vec<u8> = row.get(names.len())?;
+        bytes += value.len();
+        rows.push(SealedRow { key, value });
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok((rows, more))
 }
 
 /// Puts a value in the place of another, unless that has changed meanwhile; says whether it did.
@@ -127,7 +160,7 @@ pub fn put_sealed(
         matches.join(" AND ")
     );
     let mut values = vec![Value::Bytes(value)];
-    values.extend(row.key.iter().map(|part| Value::Text(part)));
+    values.extend(row.key.iter().enumerate().map(|(at, text)| place.part(at, text)));
     values.push(Value::Bytes(&row.value));
     Ok(tx.execute(&sql, Params::Placed(&values))? > 0)
 }

@@ -7,16 +7,24 @@
 //!
 //! A *run* is what one sync remembers of a stream while it goes over it. It lives as long as the execution, over
 //! all its attempts, and is handed on to the next execution if that one resumes from a checkpoint: otherwise
-//! records that the earlier one saw before its checkpoint would look unseen, and be deleted though they exist.
+//! records that the earlier one saw before its checkpoint would look unseen, and be deleted though they exist. What a
+//! sync's `onWebhook` writes meanwhile is a run of its own: see [`runner`].
 
+mod bodies;
 mod change;
 mod read;
 mod run;
+mod upkeep;
 mod write;
 
+pub use bodies::{Bodies, InClear, Place, does_not_open};
 pub use change::deep_merge;
-pub use read::{Filter, RecordRow, by_ids, remove_connection_records, remove_sync_records, since};
-pub use run::{Run, open_run, set_keep_after, track_end, track_start};
+pub use read::{Filter, PageOf, RecordRow, StreamCounts, by_ids, since, stream_counts};
+pub use run::{Run, open_run, runner, set_keep_after, track_end, track_start};
+pub use upkeep::{
+    Expired, StreamRow, forget_ended_runs, remove_connection_records, remove_expired,
+    remove_sync_records, reseal, streams,
+};
 pub use write::{Counts, delete, delete_unseen, save, update};
 
 use bulkhead_types::{ConnectionId, IntegrationId, TenantId};

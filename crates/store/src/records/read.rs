@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use bulkhead_types::{ConnectionId, IntegrationId, TenantId, Timestamp};
 
 use super::StreamKey;
+use super::bodies::{Bodies, Kept, Place};
 use crate::db::{Conn, Dialect, Row, StoreError, params};
 use crate::rows::{time_at, time_or_none_at};
 
@@ -13,7 +14,7 @@ use crate::rows::{time_at, time_or_none_at};
 pub struct RecordRow {
     /// Its id.
     pub id: String,
-    /// JSON.
+    /// JSON, opened if it was kept sealed.
     pub body: String,
     /// Of its last change.
     pub cursor: i64,
@@ -36,13 +37,26 @@ pub struct Filter {
     pub modified_after: Option<Timestamp>,
 }
 
-const COLUMNS: &str =
-    "SELECT id, body, cursor, action, first_seen_at, modified_at, deleted_at FROM records";
+/// Where a page begins, and how long it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageOf {
+    /// Changes after this cursor.
+    pub after: i64,
+    /// At most so many records.
+    pub limit: usize,
+    /// At most about so many bytes of bodies, but at least one record if there is one.
+    pub bytes_max: usize,
+}
 
-fn record_row(row: &Row<'_>) -> Result<RecordRow, StoreError> {
+const COLUMNS: &str =
+    "SELECT id, body, cursor, action, first_seen_at, modified_at, deleted_at, sealed FROM records";
+
+fn record_row(row: &Row<'_>, stream: i64, bodies: &dyn Bodies) -> Result<RecordRow, StoreError> {
+    let id: String = row.get(0)?;
+    let body = Kept::read(row, 1, 7)?.opened(bodies, Place { stream, id: &id })?;
     Ok(RecordRow {
-        id: row.get(0)?,
-        body: row.get(1)?,
+        id,
+        body,
         cursor: row.get(2)?,
         action: row.get(3)?,
         first_seen_at: time_at(row, 4)?,
@@ -62,19 +76,18 @@ pub(super) fn stream(db: &Conn, key: &StreamKey) -> Result<Option<i64>, StoreErr
     db.one(sql, columns, |row| row.get(0))
 }
 
-/// Records that changed after `cursor`, in the order of their changes: at most `limit`, and at most about
-/// `bytes_max` of bodies, but at least one if there is one; and whether there are more.
+/// Records in the order of their changes, and whether there are more.
 ///
 /// # Errors
-/// When the database refuses.
+/// When the database refuses, or a body does not open.
 pub fn since(
     db: &Conn,
     key: &StreamKey,
-    cursor: i64,
+    bodies: &dyn Bodies,
     filter: &Filter,
-    limit: usize,
-    bytes_max: usize,
+    of: PageOf,
 ) -> Result<(Vec<RecordRow>, bool), StoreError> {
+    let PageOf { after, limit, bytes_max } = of;
     let Some(stream) = stream(db, key)? else { return Ok((Vec::new(), false)) };
     let wanted = match db.dialect() {
         Dialect::Sqlite => "SELECT value FROM json_each(?4)",
@@ -88,9 +101,9 @@ pub fn since(
     let modified_after = filter.modified_after.map_or(i64::MIN, Timestamp::as_millis);
     let (mut page, mut more) = (Vec::new(), false);
     let mut bytes = 0_usize;
-    let columns = params![stream, cursor, modified_after, &actions, limit + 1];
+    let columns = params![stream, after, modified_after, &actions, limit + 1];
     db.each(&sql, columns, |row| {
-        let record = record_row(row)?;
+        let record = record_row(row, stream, bodies)?;
         bytes = bytes.saturating_add(record.body.len());
         if page.len() == limit || (bytes > bytes_max && !page.is_empty()) {
             more = true;
@@ -105,43 +118,59 @@ pub fn since(
 /// The records with these ids that are there; deleted ones too.
 ///
 /// # Errors
-/// When the database refuses.
-pub fn by_ids(db: &Conn, key: &StreamKey, ids: &[String]) -> Result<Vec<RecordRow>, StoreError> {
+/// When the database refuses, or a body does not open.
+pub fn by_ids(
+    db: &Conn,
+    key: &StreamKey,
+    bodies: &dyn Bodies,
+    ids: &[String],
+) -> Result<Vec<RecordRow>, StoreError> {
     let Some(stream) = stream(db, key)? else { return Ok(Vec::new()) };
     let sql = format!("{COLUMNS} WHERE stream = ?1 AND id = ?2");
     let mut found = Vec::new();
     for id in ids {
-        found.extend(db.one(&sql, params![stream, id], record_row)?);
+        found.extend(db.one(&sql, params![stream, id], |row| record_row(row, stream, bodies))?);
     }
     Ok(found)
 }
 
-/// Removes the records of a connection for good: at most `limit`; says how many. The stream and its cursor stay,
-/// so that a reader's cursor never means something else later.
+/// How many records a stream has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamCounts {
+    /// From which API.
+    pub integration: String,
+    /// Which model.
+    pub model: String,
+    /// Records that are there.
+    pub present: u64,
+    /// Records marked as deleted that are still kept.
+    pub deleted: u64,
+    /// Of the newest change.
+    pub cursor: i64,
+}
+
+/// The streams of a connection, by model: counted as they change, so reading them costs nothing more than this. At
+/// most `limit`.
 ///
 /// # Errors
 /// When the database refuses.
-pub fn remove_connection_records(
-    tx: &Conn,
+pub fn stream_counts(
+    db: &Conn,
     tenant: &TenantId,
     integration: &IntegrationId,
     connection: &ConnectionId,
     limit: usize,
-) -> Result<usize, StoreError> {
-    let sql = "DELETE FROM records WHERE (stream, id) IN (
-                 SELECT r.stream, r.id FROM streams s JOIN records r ON r.stream = s.id
-                 WHERE s.tenant = ?1 AND s.integration = ?2 AND s.connection = ?3 LIMIT ?4)";
-    let (tenant, integration, connection) =
-        (tenant.as_str(), integration.as_str(), connection.as_str());
-    tx.execute(sql, params![tenant, integration, connection, limit])
-}
-
-/// Removes the records of one stream for good: at most `limit`; says how many.
-///
-/// # Errors
-/// When the database refuses.
-pub fn remove_sync_records(tx: &Conn, key: &StreamKey, limit: usize) -> Result<usize, StoreError> {
-    let Some(stream) = stream(tx, key)? else { return Ok(0) };
-    let sql = "DELETE FROM records WHERE stream = ?1 AND id IN (SELECT id FROM records WHERE stream = ?1 LIMIT ?2)";
-    tx.execute(sql, params![stream, limit])
+) -> Result<Vec<StreamCounts>, StoreError> {
+    let sql = "SELECT integration, model, present, deleted, cursor FROM streams
+               WHERE tenant = ?1 AND integration = ?2 AND connection = ?3 ORDER BY model LIMIT ?4";
+    let of = params![tenant.as_str(), integration.as_str(), connection.as_str(), limit];
+    db.all(sql, of, |row| {
+        Ok(StreamCounts {
+            integration: row.get(0)?,
+            model: row.get(1)?,
+            present: row.get(2)?,
+            deleted: row.get(3)?,
+            cursor: row.get(4)?,
+        })
+    })
 }

@@ -9,7 +9,7 @@ use crate::db::{Conn, StoreError, params};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     pub(super) stream: i64,
-    pub(super) function: String,
+    pub(super) runner: String,
     pub(super) execution: ExecutionId,
     pub(super) began: i64,
     pub(super) tracking: Option<i64>,
@@ -53,7 +53,15 @@ fn tick(tx: &Conn, stream: i64) -> Result<i64, StoreError> {
     tx.only(sql, params![stream], |row| row.get(0))
 }
 
-/// The run of `function` over a stream on behalf of `execution`: the one there is if it is this execution's or
+/// The name of a run over a stream. Executions of a sync for one connection follow each other, share a checkpoint (the
+/// `scope`) and so share the run of their function's name. Those that its webhooks bring about stand beside, each with
+/// a checkpoint and a run of its own: one that shared the sync's would end its tracking of deletes in the middle.
+#[must_use]
+pub fn runner<'a>(function: &'a str, execution: &'a ExecutionId, scope: &str) -> &'a str {
+    if scope == execution.as_str() { execution.as_str() } else { function }
+}
+
+/// The run named `runner` over a stream on behalf of `execution`: the one there is if it is this execution's or
 /// `resuming` (a checkpoint stands, so this execution goes on where an earlier one was), else a new one.
 ///
 /// # Errors
@@ -61,28 +69,28 @@ fn tick(tx: &Conn, stream: i64) -> Result<i64, StoreError> {
 pub fn open_run(
     tx: &Conn,
     key: &StreamKey,
-    function: &str,
+    runner: &str,
     execution: &ExecutionId,
     resuming: bool,
 ) -> Result<Run, StoreError> {
     let stream = stream(tx, key)?;
     let sql = "SELECT execution, began, tracking, keep_after FROM record_runs WHERE stream = ?1 AND function = ?2";
-    let found = tx.one(sql, params![stream, function], |row| {
+    let found = tx.one(sql, params![stream, runner], |row| {
         Ok((row.get::<String>(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
     })?;
-    let (function, execution) = (function.to_owned(), execution.clone());
+    let (runner, execution) = (runner.to_owned(), execution.clone());
     match found {
         Some((owner, began, tracking, keep_after)) if owner == execution.as_str() => {
-            Ok(Run { stream, function, execution, began, tracking, keep_after })
+            Ok(Run { stream, runner, execution, began, tracking, keep_after })
         }
         Some((_, began, tracking, _)) if resuming => {
-            let run = Run { stream, function, execution, began, tracking, keep_after: None };
+            let run = Run { stream, runner, execution, began, tracking, keep_after: None };
             put(tx, &run)?;
             Ok(run)
         }
         _ => {
             let began = tick(tx, stream)?;
-            let run = Run { stream, function, execution, began, tracking: None, keep_after: None };
+            let run = Run { stream, runner, execution, began, tracking: None, keep_after: None };
             put(tx, &run)?;
             Ok(run)
         }
@@ -96,7 +104,7 @@ fn put(tx: &Conn, run: &Run) -> Result<(), StoreError> {
                  tracking = excluded.tracking, keep_after = excluded.keep_after";
     let execution = run.execution.as_str();
     let columns =
-        params![run.stream, &run.function, execution, run.began, run.tracking, run.keep_after];
+        params![run.stream, &run.runner, execution, run.began, run.tracking, run.keep_after];
     tx.execute(sql, columns)?;
     Ok(())
 }

@@ -3,7 +3,7 @@ use bulkhead_types::{ConnectionId, ExecutionId, IntegrationId, TenantId, Timesta
 use serde_json::{Value, json};
 
 use super::*;
-use crate::db::Conn;
+use crate::db::{Conn, StoreError, params};
 
 fn key() -> StreamKey {
     StreamKey {
@@ -12,6 +12,39 @@ fn key() -> StreamKey {
         connection: ConnectionId::parse("c1").unwrap(),
         model: "Item".to_owned(),
     }
+}
+
+fn save(
+    tx: &Conn,
+    run: &Run,
+    batch: &[(String, Value)],
+    now: Timestamp,
+) -> Result<Counts, StoreError> {
+    super::save(tx, run, &InClear, batch, now)
+}
+
+fn update(
+    tx: &Conn,
+    run: &Run,
+    patches: Vec<(String, Value)>,
+    now: Timestamp,
+) -> Result<Counts, StoreError> {
+    super::update(tx, run, &InClear, patches, now)
+}
+
+fn since(
+    db: &Conn,
+    key: &StreamKey,
+    after: i64,
+    filter: &Filter,
+    limit: usize,
+    bytes_max: usize,
+) -> Result<(Vec<RecordRow>, bool), StoreError> {
+    super::since(db, key, &InClear, filter, PageOf { after, limit, bytes_max })
+}
+
+fn by_ids(db: &Conn, key: &StreamKey, ids: &[String]) -> Result<Vec<RecordRow>, StoreError> {
+    super::by_ids(db, key, &InClear, ids)
 }
 
 fn exe(text: &str) -> ExecutionId {
@@ -42,7 +75,7 @@ async fn in_db(work: fn(&Conn)) {
     for test in crate::test_databases::both().await {
         let in_transaction = move |tx: &Conn| {
             work(tx);
-            Ok::<_, crate::StoreError>(())
+            Ok::<_, StoreError>(())
         };
         test.db.write(in_transaction).await.unwrap();
     }
@@ -212,6 +245,170 @@ async fn pages_are_bounded_by_count_and_by_bytes() {
         // The cursor goes on where it was.
         save(tx, &run, &many[..1], at(3)).unwrap();
         assert_eq!(since(tx, &key(), 0, &Filter::default(), 1, 1).unwrap().0[0].cursor, 12);
+    })
+    .await;
+}
+
+/// What the counts say, and what counting says: present, deleted, sealed.
+fn counted(tx: &Conn) -> [(i64, i64, i64); 2] {
+    let three = |row: &crate::db::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let kept = tx.only("SELECT present, deleted, sealed FROM streams", params![], three).unwrap();
+    let sql = "SELECT coalesce(sum(CASE WHEN deleted_at IS NULL THEN 1 ELSE 0 END), 0),
+                 coalesce(sum(CASE WHEN deleted_at IS NULL THEN 0 ELSE 1 END), 0),
+                 coalesce(sum(CASE WHEN sealed IS NULL THEN 0 ELSE 1 END), 0) FROM records";
+    [kept, tx.only(sql, params![], three).unwrap()]
+}
+
+/// Seals by turning bytes around, for as long as it is told to.
+struct Turned(bool);
+
+impl Bodies for Turned {
+    fn seal(&self, place: Place<'_>, body: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let turned = || format!("{} {}", place.id, body).bytes().map(|byte| !byte).collect();
+        Ok(self.0.then(turned))
+    }
+
+    fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<String, StoreError> {
+        let text = String::from_utf8(sealed.iter().map(|byte| !byte).collect()).unwrap();
+        let body = text.strip_prefix(&format!("{} ", place.id));
+        body.map(str::to_owned).ok_or_else(|| does_not_open(place))
+    }
+}
+
+#[tokio::test]
+async fn counts_are_what_counting_says_after_whatever_happened() {
+    in_db(|tx| {
+        let run = open_run(tx, &key(), "sync", &exe("e1"), false).unwrap();
+        let mut dice = 7_u32;
+        let mut throw = move |sides: u32| {
+            dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (dice >> 16) % sides
+        };
+        for turn in 0..300 {
+            let now = at(turn * 10);
+            let id = throw(12).to_string();
+            let one = records(&[(&id, json!({"id": id, "v": throw(2)}))]);
+            let bodies = Turned(throw(2) == 0);
+            match throw(9) {
+                0..=3 => {
+                    super::save(tx, &run, &bodies, &one, now).unwrap();
+                }
+                4 => drop(super::update(tx, &run, &bodies, one, now).unwrap()),
+                5 => drop(delete(tx, &run, &[id], now).unwrap()),
+                6 => drop(reseal(tx, run.stream, &bodies, bodies.0, 3).unwrap()),
+                7 => {
+                    let before = Some(at((turn - 60) * 10));
+                    let expired = Expired { unchanged_since: before, deleted_before: before };
+                    remove_expired(tx, run.stream, expired, 2).unwrap();
+                }
+                _ => drop(remove_sync_records(tx, &key(), 1).unwrap()),
+            }
+            let [kept, there] = counted(tx);
+            assert_eq!(kept, there, "turn {turn}");
+        }
+        let counts = stream_counts(tx, &key().tenant, &key().integration, &key().connection, 9);
+        let (counts, [kept, _]) = (counts.unwrap(), counted(tx));
+        assert_eq!((counts[0].present as i64, counts[0].deleted as i64), (kept.0, kept.1));
+        assert!(kept.0 > 0 && kept.2 > 0, "{kept:?}: not much of a test");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sealed_body_is_as_any_other_to_syncs_and_readers() {
+    in_db(|tx| {
+        let run = open_run(tx, &key(), "sync", &exe("e1"), false).unwrap();
+        let sealing = Turned(true);
+        let first = records(&[("1", json!({"id": "1", "secret": "hunter2"}))]);
+        super::save(tx, &run, &sealing, &first, at(1)).unwrap();
+        let (body, hash): (String, Vec<u8>) = tx
+            .only("SELECT body, hash FROM records", params![], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap();
+        assert_eq!(
+            (body.as_str(), hash.len()),
+            ("", 0),
+            "neither the text nor a hash to guess with"
+        );
+        // The same again is no change, whether it would be sealed now or not.
+        for bodies in [Turned(true), Turned(false)] {
+            assert_eq!(super::save(tx, &run, &bodies, &first, at(2)).unwrap().unchanged, 1);
+        }
+        let patch = records(&[("1", json!({"more": true}))]);
+        assert_eq!(super::update(tx, &run, &sealing, patch, at(3)).unwrap().updated, 1);
+        let body = |bodies: &dyn Bodies| {
+            super::by_ids(tx, &key(), bodies, &ids(&["1"])).map(|rows| rows[0].body.clone())
+        };
+        assert_eq!(body(&sealing).unwrap(), r#"{"id":"1","more":true,"secret":"hunter2"}"#);
+        assert!(body(&InClear).is_err(), "nobody is shown an empty record instead");
+        // Opened again, when the tenant wants that; readers hear of no change.
+        assert_eq!(reseal(tx, run.stream, &Turned(false), false, 10).unwrap(), 1);
+        assert_eq!(reseal(tx, run.stream, &Turned(false), false, 10).unwrap(), 0);
+        assert_eq!(shown(tx, 1), [r#"1 updated 2 {"id":"1","more":true,"secret":"hunter2"}"#]);
+        // A body that was put into another row does not open there.
+        reseal(tx, run.stream, &sealing, true, 10).unwrap();
+        tx.execute("UPDATE records SET id = '2'", params![]).unwrap();
+        assert!(super::by_ids(tx, &key(), &sealing, &ids(&["2"])).is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn records_go_for_good_when_they_have_had_their_time_and_no_earlier() {
+    in_db(|tx| {
+        let run = open_run(tx, &key(), "sync", &exe("e1"), false).unwrap();
+        let all = |ids: &[&str]| -> Vec<(String, Value)> {
+            ids.iter().map(|id| ((*id).to_owned(), json!({ "id": id }))).collect()
+        };
+        save(tx, &run, &all(&["a", "b", "c", "d"]), at(10)).unwrap();
+        delete(tx, &run, &ids(&["a"]), at(20)).unwrap();
+        delete(tx, &run, &ids(&["b"]), at(30)).unwrap();
+        let deleted = |before| Expired { deleted_before: Some(at(before)), ..Expired::default() };
+        assert_eq!(remove_expired(tx, run.stream, deleted(20), 10).unwrap(), 0);
+        assert_eq!(remove_expired(tx, run.stream, deleted(30), 10).unwrap(), 1);
+        assert_eq!(remove_expired(tx, run.stream, deleted(30), 10).unwrap(), 0, "once");
+        let left = |tx: &Conn| -> Vec<String> {
+            since(tx, &key(), 0, &Filter::default(), 9, usize::MAX)
+                .unwrap()
+                .0
+                .into_iter()
+                .map(|r| r.id)
+                .collect()
+        };
+        assert_eq!(left(tx), ["c", "d", "b"]);
+        let unchanged =
+            |before| Expired { unchanged_since: Some(at(before)), ..Expired::default() };
+        assert_eq!(remove_expired(tx, run.stream, unchanged(11), 1).unwrap(), 1, "bounded");
+        assert_eq!(left(tx), ["d", "b"]);
+        assert_eq!(remove_expired(tx, run.stream, unchanged(11), 9).unwrap(), 1);
+        // One that comes back is new, and the cursor goes on.
+        assert_eq!(save(tx, &run, &all(&["c"]), at(40)).unwrap().added, 1);
+        assert_eq!(shown(tx, 6), [r#"c added 7 {"id":"c"}"#]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_webhook_between_two_saves_of_a_sync_does_not_end_its_tracking() {
+    in_db(|tx| {
+        let (sync, hook) = (exe("e1"), exe("e2"));
+        let name = |execution: &'static str, scope| {
+            runner("items", Box::leak(Box::new(exe(execution))), scope)
+        };
+        assert_eq!((name("e1", "acme/demo/sync/items/c1"), name("e2", "e2")), ("items", "e2"));
+        let old = open_run(tx, &key(), "items", &exe("e0"), false).unwrap();
+        save(tx, &old, &records(&[("gone", json!(1)), ("kept", json!(1))]), at(1)).unwrap();
+        let mut run = open_run(tx, &key(), "items", &sync, false).unwrap();
+        track_start(tx, &mut run).unwrap();
+        save(tx, &run, &records(&[("kept", json!(1))]), at(2)).unwrap();
+        let other = open_run(tx, &key(), "e2", &hook, false).unwrap();
+        save(tx, &other, &records(&[("new", json!(1))]), at(3)).unwrap();
+        let run = open_run(tx, &key(), "items", &sync, false).unwrap();
+        let since = run.tracking().expect("the tracking goes on");
+        assert_eq!(delete_unseen(tx, &run, since, 100, at(4)).unwrap(), ["gone"]);
+        // The webhook's execution is not there any more: nobody asks for its run again.
+        assert_eq!(forget_ended_runs(tx, 10).unwrap(), 1);
+        assert_eq!(forget_ended_runs(tx, 10).unwrap(), 0);
+        assert_eq!(open_run(tx, &key(), "items", &sync, false).unwrap(), run);
     })
     .await;
 }

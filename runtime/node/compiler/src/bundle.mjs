@@ -3,7 +3,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { builtinModules } from 'node:module';
-import { build } from 'esbuild';
+import { addonErrors } from './addons.mjs';
+import { once } from './builders.mjs';
 import { OWN_MODULES, RUNTIME, SDK, SDK_NAMES } from './paths.mjs';
 import { withStacks } from './stacks.mjs';
 import { packageOf } from './typecheck.mjs';
@@ -33,14 +34,8 @@ function plugin(refused) {
 }
 
 function refuse(refused, importer) {
-  refused.add(packageAt(importer));
+  refused.add(importer);
   return { path: importer, external: true };
-}
-
-/** The package a file belongs to. */
-function packageAt(file) {
-  const inside = file.split(`node_modules${path.sep}`).at(-1);
-  return file.includes('node_modules') ? packageOf(inside.split(path.sep).join('/')) : path.basename(file);
 }
 
 /** Options that every bundle is made with. */
@@ -65,17 +60,18 @@ export function bundleOptions(project) {
 
 /**
  * @param {(files: string[]) => boolean} namesSecrets whether these files of the author's use credentials
+ * @param {typeof once} builder
  * @returns {Promise<{bundles: Array<{code: Uint8Array, sourceMap: Uint8Array, uses: object}>, errors: object[]}>}
  *   bundles in the order of functions
  */
-export async function bundleAll(project, functions, namesSecrets) {
-  const done = await Promise.all(functions.map((fn) => bundleOne(project, fn, namesSecrets)));
+export async function bundleAll(project, functions, namesSecrets, builder = once) {
+  const done = await Promise.all(functions.map((fn) => bundleOne(project, fn, namesSecrets, builder)));
   return { bundles: done, errors: done.flatMap(({ errors }) => errors) };
 }
 
-async function bundleOne(project, fn, namesSecrets) {
+function bundling(project, fn) {
   const refused = new Set();
-  const result = await build({
+  const options = {
     ...bundleOptions(project),
     entryPoints: [fn.file],
     outfile: path.join(project, `${fn.fileName}.js`),
@@ -83,8 +79,18 @@ async function bundleOne(project, fn, namesSecrets) {
     sourcesContent: false,
     metafile: true,
     plugins: [plugin(refused)],
-  }).catch((error) => ({ errors: error.errors ?? [{ text: String(error) }], outputFiles: [] }));
-  const errors = [...result.errors.map((error) => bundleError(error, fn)), ...[...refused].map((name) => addonError(name, fn))];
+  };
+  return { options, state: refused };
+}
+
+async function bundleOne(project, fn, namesSecrets, builder) {
+  const built = await builder(`bundle ${fn.fileName}`, () => bundling(project, fn)).catch((error) => ({ failed: error }));
+  if (built.failed) {
+    const found = built.failed.errors ?? [{ text: String(built.failed) }];
+    return { errors: found.map((error) => bundleError(error, fn)) };
+  }
+  const { result, state: refused } = built;
+  const errors = addonErrors(project, fn, result.metafile, refused);
   if (errors.length > 0) return { errors };
   const output = (end) => result.outputFiles.find((file) => file.path.endsWith(end)).contents;
   const inputs = Object.values(result.metafile.outputs).flatMap(({ inputs: parts }) => includedFiles(parts));
@@ -120,19 +126,13 @@ function opensConnections(specifier) {
   return builtinModules.includes(name) && NETWORK_MODULES.has(name);
 }
 
+const TWO_DEFAULTS = /^Multiple exports with the same name "default"/;
+
 function bundleError({ text, location }, fn) {
   const missing = /Could not resolve "([^"./][^"]*)"/.exec(text)?.[1];
-  const todo = missing ? `Install it in the project: npm install ${packageOf(missing)}` : 'Correct the file';
   const place = location ? { file: location.file, line: location.line, column: location.column + 1 } : { file: fn.relative };
-  return { code: missing ? 'missing_package' : 'bundle', ...place, message: text, todo };
-}
-
-function addonError(name, fn) {
-  return {
-    code: 'native_addon',
-    file: fn.relative,
-    line: 1,
-    message: `The package ${name} brings compiled code (a native addon), which cannot be part of a bundle`,
-    todo: `Use a package written in JavaScript or WebAssembly instead of ${name}`,
-  };
+  const told = (code, todo) => ({ code, ...place, message: text, todo });
+  if (missing) return told('missing_package', `Install it in the project: npm install ${packageOf(missing)}`);
+  if (TWO_DEFAULTS.test(text)) return told('second_default_export', 'A function file has one default export: remove this or the other');
+  return told('bundle', 'Correct the file');
 }

@@ -1,4 +1,5 @@
-// Loads one function's file and writes down what it declares, as JSON. Arguments: the bundle, the answer's file.
+// Loads one function's file and writes down what it declares, as JSON. Waits to be told {bundle, answer}: two files.
+// Ends when whoever started it does.
 'use strict';
 
 const fs = require('node:fs');
@@ -55,15 +56,17 @@ function read({ declaration, zod }) {
   return { ...plain, schemas, models, handlers, fields };
 }
 
-const [, , bundle, answer] = process.argv;
-let result;
-try {
-  result = { declaration: read(require(bundle)) };
-} catch (error) {
-  const todo = 'Correct what the file does when it is loaded';
-  const [line] = String(error?.message ?? error).split('\n');
-  const message = error instanceof Unreadable ? line : `The file does not load: ${line}`;
-  result = { error: { code: error instanceof Unreadable ? 'bad_schema' : 'does_not_load', message, todo } };
-}
-fs.writeFileSync(answer, JSON.stringify(result));
-process.exit(0);
+process.once('message', ({ bundle, answer }) => {
+  let result;
+  try {
+    result = { declaration: read(require(bundle)) };
+  } catch (error) {
+    const todo = 'Correct what the file does when it is loaded';
+    const [line] = String(error?.message ?? error).split('\n');
+    const message = error instanceof Unreadable ? line : `The file does not load: ${line}`;
+    result = { error: { code: error instanceof Unreadable ? 'bad_schema' : 'does_not_load', message, todo } };
+  }
+  fs.writeFileSync(answer, JSON.stringify(result));
+  process.exit(0);
+});
+process.once('disconnect', () => process.exit(0));

@@ -8,10 +8,11 @@ import crypto from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { Worker } from 'node:worker_threads';
+import { keeping } from './builders.mjs';
 import { bundleAll } from './bundle.mjs';
 import { discover } from './discover.mjs';
 import { CompileError, internalError, throwIfAny } from './errors.mjs';
-import { inspectAll } from './inspect.mjs';
+import { inspectAll, startedAhead } from './inspect.mjs';
 import { specOf } from './spec.mjs';
 
 /** An editor writes a file in several steps. */
@@ -26,6 +27,7 @@ const NAMES_SECRETS = /\b(?:getConnection|getToken)\b/;
  */
 export async function watch({ project, say, write }) {
   const kept = new Map();
+  const means = { builder: keeping(), spare: startedAhead() };
   const types = typesThread(project, say);
   let changed = new Set();
   let timer;
@@ -34,7 +36,7 @@ export async function watch({ project, say, write }) {
     const files = changed;
     changed = new Set();
     try {
-      const { functions, build } = await rebuilt(project, kept, files);
+      const { functions, build } = await rebuilt(project, kept, files, means);
       write(functions);
       say({ step: 'build', ok: true, ...build, took_ms: Math.round(performance.now() - since) });
       types(functions.map(({ fn }) => fn));
@@ -57,8 +59,9 @@ export async function watch({ project, say, write }) {
  * What is to be live now. Functions whose files are as they were are not touched.
  * @param {Map<string, object>} kept by name, from one turn to the next
  * @param {Set<string>} files that changed; empty the first time
+ * @param {object} means how to build, and what loads what was built
  */
-export async function rebuilt(project, kept, files) {
+export async function rebuilt(project, kept, files, { builder, spare } = {}) {
   const found = discover(project);
   throwIfAny(found.errors);
   const known = new Set([...kept.values()].flatMap(({ inputs }) => inputs));
@@ -70,8 +73,8 @@ export async function rebuilt(project, kept, files) {
   });
   const namesSecrets = (own) => own.some((file) => NAMES_SECRETS.test(fs.readFileSync(file, 'utf8')));
   // Beside each other: somebody waits.
-  const inspecting = inspectAll(project, stale).catch((error) => ({ errors: [internalError(String(error))] }));
-  const bundles = await bundleAll(project, stale, namesSecrets);
+  const inspecting = inspectAll(project, stale, builder, spare).catch((error) => ({ errors: [internalError(String(error))] }));
+  const bundles = await bundleAll(project, stale, namesSecrets, builder);
   const inspected = await inspecting;
   throwIfAny(bundles.errors);
   throwIfAny(inspected.errors);

@@ -54,6 +54,7 @@ export function recordMembers({ calls, definition }) {
   };
   const batchSave = write('records.save');
   const written = new Set();
+  const chosen = new Set();
   const noting = (batch) => (records, model) => {
     written.add(model);
     return batch(records, model);
@@ -72,6 +73,8 @@ export function recordMembers({ calls, definition }) {
     deleteRecordsFromPreviousExecutions: (model) => calls.call('records.deleteUnseen', { model }),
     setMergingStrategy: async ({ strategy }, model) => {
       if (written.has(model)) throw new Error(`setMergingStrategy for ${model} must come before its first batch`);
+      if (chosen.has(model)) throw new Error(`The merging strategy of ${model} is set already; it is set once`);
+      chosen.add(model);
       await calls.call('records.setMergingStrategy', { model, strategy });
     },
   };
