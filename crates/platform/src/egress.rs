@@ -107,7 +107,7 @@ impl Platform {
             .map_err(|error| PlatformError::invalid("invalid_spec", format!("egress: {error}")))?;
         let policy = Arc::new((*all.policy).clone().with_function_rules(rules));
         let client = HttpClient::new(self.gateway.clone(), Arc::clone(&policy));
-        let egress = Egress { policy, client, wall_floor: all.wall_floor };
+        let egress = Egress { policy, client, ..all };
         self.caches.egress_of.put(key, generation, egress.clone());
         Ok(egress)
     }

@@ -119,6 +119,8 @@ pub(crate) fn run(kind: impl FnOnce() -> Arc<dyn Kind + Send + Sync>, instance: 
     };
     let config = LauncherConfig {
         rootfs: bulkhead_testkit::rootfs().unwrap_or_else(|error| panic!("{error}")),
+        bundles: std::env::temp_dir(),
+        holes: launcher::Holes::Refused,
         instance: format!("{instance}-{}", std::process::id()),
         walls: faults.iter().enumerate().map(recorded).collect(),
     };
