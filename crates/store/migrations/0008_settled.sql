@@ -1,0 +1,2 @@
+-- What is live and what has ended lie apart on PostgreSQL (postgres/0008_settled.sql). SQLite needs nothing: it updates
+-- rows in place, and finds what is live through partial indexes.
