@@ -18,3 +18,6 @@ import './misbehaving/actions/throws.js';
 import './features/actions/features.js';
 import './slow/syncs/steps.js';
 import './slow/actions/echo.js';
+import './crash/actions/work.js';
+import './crash/syncs/chain.js';
+import './crash/webhooks/delivery.js';

@@ -1,8 +1,8 @@
-//! Chores of this repository: `cargo xtask build`, `cargo xtask image`, `cargo xtask sim`, `cargo xtask tidy`.
+//! Chores of this repository: `cargo xtask build`, `image`, `sim`, `crash`, `tidy`.
 //!
 //! - [`build`] makes what a server needs: the binary and the runtime image.
 //! - [`image`] assembles the runtime image, the read-only root of every compartment.
-//! - [`sim`] runs seeds of the simulator.
+//! - [`sim`] runs seeds of the simulator; [`crash`] kills real processes under load.
 //! - [`tidy`] holds the repository to the rules that no compiler checks; its tests run with all others.
 //!
 //! Invariant: nothing here is part of the product; no other crate depends on it.
@@ -18,6 +18,7 @@
 )]
 
 mod build;
+mod crash;
 mod image;
 mod sim;
 mod tidy;
@@ -57,6 +58,8 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Kill servers, workers and the database in the middle of a load, then check what they left. As root.
+    Crash(crash::Crash),
     /// Check the rules that no compiler checks.
     Tidy,
 }
@@ -80,6 +83,7 @@ fn run(chore: &Chore) -> anyhow::Result<()> {
             image::assemble(&workspace, &parts)
         }
         Chore::Sim { arguments } => sim::run(&workspace, arguments),
+        Chore::Crash(crash) => crash::run(&workspace, crash),
         Chore::Tidy => tidy::check(&workspace),
     }
 }
