@@ -6,6 +6,7 @@ mod bench_action;
 mod bench_checkpoint;
 mod bench_engine;
 mod bench_fairness;
+mod bench_flood;
 mod bench_load;
 mod bench_memory;
 mod bench_replay;
