@@ -20,3 +20,6 @@ import './features/actions/hello.js';
 import './slow/syncs/pages.js';
 import './slow/syncs/steps.js';
 import './slow/actions/echo.js';
+import './crash/actions/work.js';
+import './crash/syncs/chain.js';
+import './crash/webhooks/delivery.js';

@@ -1,9 +1,8 @@
-//! Chores of this repository: `cargo xtask build`, `cargo xtask image`, `cargo xtask sim`, `cargo xtask tidy`,
-//! `cargo xtask weaken`.
+//! Chores of this repository: `cargo xtask build`, `image`, `sim`, `crash`, `tidy`, `weaken`.
 //!
 //! - [`build`] makes what a server needs: the binary and the runtime image.
 //! - [`image`] assembles the runtime image, the read-only root of every compartment.
-//! - [`sim`] runs seeds of the simulator.
+//! - [`sim`] runs seeds of the simulator; [`crash`] kills real processes under load.
 //! - [`weaken`] makes holes into walls on purpose, and sees the audit fail.
 //! - [`tidy`] holds the repository to the rules that no compiler checks; its tests run with all others.
 //!
@@ -20,6 +19,7 @@
 )]
 
 mod build;
+mod crash;
 mod image;
 mod sim;
 mod tidy;
@@ -66,6 +66,8 @@ enum Chore {
         #[arg(value_parser = weaken::names())]
         holes: Vec<String>,
     },
+    /// Kill servers, workers and the database in the middle of a load, then check what they left. As root.
+    Crash(crash::Crash),
     /// Check the rules that no compiler checks.
     Tidy,
 }
@@ -90,6 +92,7 @@ fn run(chore: &Chore) -> anyhow::Result<()> {
         }
         Chore::Sim { arguments } => sim::run(&workspace, arguments),
         Chore::Weaken { holes } => weaken::run(&workspace, holes),
+        Chore::Crash(crash) => crash::run(&workspace, crash),
         Chore::Tidy => tidy::check(&workspace),
     }
 }

@@ -6,6 +6,10 @@ use bulkhead_types::{Attempt, Execution, ExecutionId, LeaseRef, TenantId, Timeli
 
 use crate::{Engine, EngineError, ExecutionFilter, Page};
 
+/// Who waits for an end looks again after so long, even if nobody told of one: on a database that several servers share
+/// the word may be lost with a connection.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
 impl Engine {
     /// Waits for an execution to end. Returns it final, or `None` after `patience`, or when there is no such one.
     ///
@@ -30,9 +34,12 @@ impl Engine {
                 None => return Ok(None),
                 Some(_) => {}
             }
-            if tokio::time::timeout_at(deadline, ended).await.is_err() {
+            let now = tokio::time::Instant::now();
+            if now >= deadline {
                 return Ok(None);
             }
+            // Woken or not, it looks.
+            drop(tokio::time::timeout_at(deadline.min(now + LOOK_AGAIN), ended).await);
         }
     }
 

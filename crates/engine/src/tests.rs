@@ -489,3 +489,30 @@ async fn the_background_queues_what_waited_long_enough() {
     assert_eq!(second.attempt, 2);
     background.abort();
 }
+
+/// Two servers over one store, neither of which hears of the other: who waits finds what there is at its next look.
+#[tokio::test(start_paused = true)]
+async fn what_nobody_heard_of_is_found_by_looking_again() {
+    let store = Arc::new(MemStore::new());
+    let [a, b] = [0, 1].map(|_| {
+        let clock = Arc::new(FixedClock::at(Timestamp::from_millis(1_000_000)));
+        let entropy = Arc::new(SystemEntropy);
+        let store: Arc<MemStore> = Arc::clone(&store);
+        Engine::new(store, clock, entropy, EngineOptions::default())
+    });
+    let worker = WorkerId::parse("wrk_b").unwrap();
+    let accepted = async { a.submit(submit(FunctionKind::Action)).await.unwrap().execution };
+    // It is accepted a moment after the worker has looked.
+    let began = tokio::time::Instant::now();
+    let (leases, id) = tokio::join!(biased; b.lease(&worker, 1), accepted);
+    let lease = leases.unwrap().remove(0).lease;
+    assert_eq!(lease.execution, id);
+    assert!(began.elapsed() <= LONG, "it waited for word: {:?}", began.elapsed());
+
+    let began = tokio::time::Instant::now();
+    let settles = async { b.settle(&lease, Settled::new(Outcome::Completed(json!(1)))).await };
+    let (ended, settled) = tokio::join!(biased; a.wait(&id, LONG * 10), settles);
+    settled.unwrap();
+    assert_eq!(ended.unwrap().unwrap().state, ExecutionState::Succeeded);
+    assert!(began.elapsed() < LONG, "it waited for word: {:?}", began.elapsed());
+}

@@ -14,6 +14,7 @@ use bulkhead_types::{Clock, Entropy, Limits, Timestamp, WallKind};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, watch};
 
+use crate::turns::Turns;
 use crate::worker::held::Held;
 use crate::worker::seen::Seen;
 
@@ -55,6 +56,8 @@ pub(crate) struct Inner {
     pub(crate) admin_hash: [u8; 32],
     pub(crate) options: AppOptions,
     pub(crate) requests: Semaphore,
+    /// Of those, what each tenant has.
+    pub(crate) turns: Turns,
     /// Workers' messages under way: they neither take callers' places nor are kept out by them.
     pub(crate) messages: Semaphore,
     /// Calls of functions on workers elsewhere, likewise.
@@ -93,6 +96,7 @@ impl App {
             entropy,
             admin_hash: Sha256::digest(options.admin_key.as_bytes()).into(),
             requests: Semaphore::new(options.requests_max),
+            turns: Turns::new(options.requests_max),
             messages: Semaphore::new(MESSAGES_MAX),
             calls: Semaphore::new(MESSAGES_MAX),
             held: Held::default(),

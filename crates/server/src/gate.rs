@@ -63,10 +63,12 @@ async fn checked(gate: Gate, mut request: Request, next: Next) -> Result<Respons
     let _slot = slots.try_acquire().map_err(|_| {
         ApiError::new("overloaded", "the server has as many requests under way as it takes")
     })?;
+    let mut place = None;
     match route.access {
         Access::Open => {}
         Access::Tenant => {
             let caller = tenant(&app, request.headers()).await?;
+            place = Some(inner.turns.place(&caller.0)?);
             request.extensions_mut().insert(caller);
         }
         Access::Admin => admin(&app, request.headers())?,
@@ -76,7 +78,9 @@ async fn checked(gate: Gate, mut request: Request, next: Next) -> Result<Respons
         }
     }
     body_fits(route, request.headers())?;
-    within(route.deadline, AssertUnwindSafe(next.run(request)).catch_unwind()).await
+    let answered = within(route.deadline, AssertUnwindSafe(next.run(request)).catch_unwind()).await;
+    drop(place);
+    answered
 }
 
 /// Whether a route is served while the server stops: outcomes and renewals are taken to the last moment. A call would

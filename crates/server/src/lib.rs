@@ -29,6 +29,7 @@ mod records;
 mod router;
 mod syncs;
 mod tenants;
+mod turns;
 mod webhooks;
 mod wire;
 mod worker;

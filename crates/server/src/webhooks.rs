@@ -22,6 +22,8 @@ pub(crate) async fn ingest(
 ) -> Result<Response, ApiError> {
     let (tenant, integration) = whose(&names)?;
     let incoming = incoming(&app, &names, &uri, &headers, &body);
+    let place = app.inner.turns.place(&tenant)?;
+    let _turn = place.turn().await;
     let delivery = match app.inner.platform.ingest_webhook(&tenant, &integration, incoming).await? {
         Received::Delivery(delivery) => delivery,
         Received::Challenge(asked) => return Ok(answer(asked)),

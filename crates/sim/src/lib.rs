@@ -14,7 +14,8 @@
 //! - `world.rs`: what all actors of a run share; `time.rs`: its clocks; `trace.rs`: what happened.
 //! - `server.rs`: a server that lives, dies and comes back; `network.rs`: how others reach it.
 //! - `actor/`: callers, workers, and what the functions that they run do.
-//! - `store/`: stands between engine and store: calls fail or never return, and each commit is shown to the checkers.
+//! - `store/`: stands between engine and store: calls fail or never return, each commit is shown to the checkers, and
+//!   other servers hear of it late or never.
 //! - `check/`: the checkers: a naive model of what the engine promises.
 //! - [`after`]: what a store looks like once all has ended.
 //! - [`Canary`] (`canary.rs`): broken stores, to see that each checker can find something.

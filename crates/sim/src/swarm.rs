@@ -74,6 +74,8 @@ pub(crate) struct Faults {
     pub(crate) worker_still: f64,
     /// A server's clock is set, once in a while.
     pub(crate) clock_jump: f64,
+    /// Another server does not hear of what was brought about; or hears of it late, or twice.
+    pub(crate) word_lost: f64,
 }
 
 /// Memory of a worker for each CPU unit: enough for those that ask for nothing unusual.
@@ -108,6 +110,7 @@ pub(crate) const CALM: Faults = Faults {
     worker_drain: 0.0,
     worker_still: 0.0,
     clock_jump: 0.0,
+    word_lost: 0.0,
 };
 
 impl Swarm {
@@ -176,6 +179,7 @@ impl Faults {
             worker_drain: rate(dice, 0.1),
             worker_still: rate(dice, 0.3),
             clock_jump: rate(dice, 0.5),
+            word_lost: rate(dice, 1.0),
         }
     }
 }

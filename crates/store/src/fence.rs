@@ -43,5 +43,11 @@ pub fn check_fence(conn: &Conn, lease: &LeaseRef) -> Result<Held, FenceError> {
     let held = conn.one(&sql, params![lease.execution.as_str(), lease.fence.0], |row| {
         Ok(Held { scope: row.get(0)?, attempt: row.get(1)? })
     });
-    held?.ok_or_else(|| StaleLease(lease.clone()).into())
+    match held {
+        Ok(Some(held)) => Ok(held),
+        Ok(None) => Err(StaleLease(lease.clone()).into()),
+        // It ended while this waited for it: what has ended lies in another partition.
+        Err(error) if error.is_moved() => Err(StaleLease(lease.clone()).into()),
+        Err(error) => Err(error.into()),
+    }
 }

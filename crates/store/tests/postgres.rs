@@ -108,3 +108,79 @@ async fn servers_tell_each_other_what_they_brought_about() {
     b.store.settle(lease, settled, START, 0).await.unwrap();
     hears(&a, &News::Ended(id)).await;
 }
+
+/// Takes as many executions as it says through their life.
+async fn live_through(server: &Server, round: usize, count: usize) {
+    for number in 0..count {
+        submit(server, &format!("exe_{round}_{number}")).await;
+    }
+    let worker = WorkerId::parse("wrk_a").unwrap();
+    loop {
+        let room = Room::from(50);
+        let dispatch = Dispatch { worker: worker.clone(), room, now: START, lease: LEASE };
+        let leases = server.store.dispatch(dispatch).await.unwrap().leases;
+        if leases.is_empty() {
+            return;
+        }
+        let settles = leases.into_iter().map(|lease| {
+            let settled = Settled::new(Outcome::Completed(json!("ok")));
+            server.store.settle(lease.lease, settled, START, 0)
+        });
+        futures_util::future::try_join_all(settles).await.unwrap();
+    }
+}
+
+/// What has ended is out of the way of what is under way, and leaves no holes that grow.
+#[tokio::test]
+async fn the_hot_table_has_what_is_live_and_nothing_else() {
+    let database = bulkhead_testkit::postgres();
+    let a = server(&database).await;
+    let sql = |sql: &str| bulkhead_testkit::postgres::sql(database.url(), sql).unwrap();
+    let count = |sql_of: &str| sql(sql_of).parse::<u64>().unwrap();
+    let mut bytes = Vec::new();
+    for round in 0..6 {
+        live_through(&a, round, 200).await;
+        bytes.push(count("SELECT pg_relation_size('executions_live')"));
+        // As autovacuum does, when it gets round to it.
+        sql("VACUUM executions_live");
+    }
+    let waiting = submit(&a, "exe_waiting").await;
+    assert_eq!(sql("SELECT id FROM executions_live"), waiting.as_str());
+    assert_eq!(count("SELECT count(*) FROM executions_settled"), 6 * 200);
+    assert!(bytes.iter().all(|now| *now <= 2 * bytes[0]), "it grows: {bytes:?}");
+    // Where it lies makes no difference to who looks.
+    let ended = ExecutionId::parse("exe_0_0").unwrap();
+    assert!(a.store.execution(ended).await.unwrap().unwrap().state.is_final());
+}
+
+/// While nobody can connect, a notification goes to nobody. Whoever listens again looks for itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_notification_is_made_up_for_by_looking() {
+    let database = bulkhead_testkit::postgres();
+    let (a, b) = (server(&database).await, server(&database).await);
+    for server in [&a, &b] {
+        hears(server, &News::Missed).await;
+    }
+    let sql = |sql: &str| bulkhead_testkit::postgres::sql(&elsewhere(&database), sql).unwrap();
+    let name = database.url().rsplit('/').next().unwrap().to_owned();
+    let listening =
+        format!("FROM pg_stat_activity WHERE datname = '{name}' AND query LIKE '%LISTEN%'");
+    sql(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
+    sql(&format!("SELECT pg_terminate_backend(pid) {listening}"));
+    let gone = async {
+        while sql(&format!("SELECT count(*) {listening}")) != "0" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+    submit(&a, "exe_1").await;
+    sql(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"));
+    hears(&b, &News::Missed).await;
+    assert_eq!(lease(&b, "wrk_b").await.attempt, 1);
+}
+
+/// Another database of the same server.
+fn elsewhere(database: &Database) -> String {
+    let (server, _) = database.url().rsplit_once('/').unwrap();
+    format!("{server}/postgres")
+}

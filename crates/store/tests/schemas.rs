@@ -1,6 +1,6 @@
-//! A database file of each released schema, as a server of that version left it when it was killed, is taken over
-//! without loss. The files are made by the released program and never changed; a release that adds migrations adds
-//! one (`make_a_file`).
+//! A database of each released schema, as a server of that version left it when it was killed, is taken over without
+//! loss: SQLite's file, and what `pg_dump` made of PostgreSQL's. They are made by the released program and never
+//! changed; a release that adds migrations adds both (`make_files`).
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::{Path, PathBuf};
@@ -15,7 +15,8 @@ use bulkhead_store::hot::model::{
 };
 use bulkhead_store::hot::sqlite::SqliteStore;
 use bulkhead_store::records::{self, Filter, InClear, PageOf, StreamKey};
-use bulkhead_store::{Conn, Db, StoreError};
+use bulkhead_store::{Conn, Db, DbOptions, StoreError};
+use bulkhead_testkit::postgres::Database;
 use bulkhead_types::{
     ConcurrencyKey, ConnectionId, ExecutionId, ExecutionState, FunctionKey, FunctionKind,
     FunctionName, IntegrationId, Lease, LeaseRef, MissedRuns, Outcome, Room, ScheduleOptions,
@@ -30,12 +31,28 @@ fn schemas() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schemas")
 }
 
-fn taken_over(file: &str) -> (tempfile::TempDir, Db, SqliteStore) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("bulkhead.db");
-    std::fs::copy(schemas().join(file), &path).unwrap();
-    let db = Db::open(&path).unwrap();
-    (dir, db.clone(), SqliteStore::new(db))
+/// A database that was brought up to what this program knows.
+struct Taken {
+    store: SqliteStore,
+    db: Db,
+    // Dropped after those who use it.
+    _dir: tempfile::TempDir,
+    _database: Option<Database>,
+}
+
+async fn taken_over(file: &str) -> Taken {
+    let (dir, file) = (tempfile::tempdir().unwrap(), schemas().join(file));
+    let (db, database) = if file.extension().is_some_and(|kind| kind == "sql") {
+        let database = bulkhead_testkit::postgres();
+        database.restore(&file);
+        let db = Db::connect(database.url(), DbOptions::default()).await.unwrap();
+        (db, Some(database))
+    } else {
+        let path = dir.path().join("bulkhead.db");
+        std::fs::copy(file, &path).unwrap();
+        (Db::open(&path).unwrap(), None)
+    };
+    Taken { store: SqliteStore::new(db.clone()), db, _dir: dir, _database: database }
 }
 
 fn tenant() -> TenantId {
@@ -70,8 +87,11 @@ async fn schema_4_is_taken_over_without_loss() {
 #[tokio::test]
 async fn schema_5_is_taken_over_without_loss() {
     is_taken_over("0005.db").await;
-    let (_dir, db, _) = taken_over("0005.db");
-    assert_eq!(tokens(&db).await, [("rack1".to_owned(), "rack 1".to_owned(), vec![0xab; 32])]);
+    let taken = taken_over("0005.db").await;
+    assert_eq!(
+        tokens(&taken.db).await,
+        [("rack1".to_owned(), "rack 1".to_owned(), vec![0xab; 32])]
+    );
 }
 
 /// Each schema that was released has its file: all but the newest, which a release may still add to.
@@ -80,9 +100,11 @@ fn each_schema_since_the_first_release_has_a_file() {
     let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
     let names = std::fs::read_dir(migrations).unwrap().map(|file| file.unwrap().file_name());
     let numbers = names.filter_map(|name| name.to_str()?.get(..4)?.parse::<u32>().ok());
-    for number in 4..numbers.max().unwrap() {
-        let file = schemas().join(format!("{number:04}.db"));
-        assert!(file.is_file(), "{} is missing: see make_a_file", file.display());
+    let newest = numbers.max().unwrap();
+    let files = (4..newest).map(|number| format!("{number:04}.db"));
+    for file in files.chain((7..newest).map(|number| format!("{number:04}.sql"))) {
+        let file = schemas().join(file);
+        assert!(file.is_file(), "{} is missing: see make_files", file.display());
     }
 }
 
@@ -98,8 +120,9 @@ async fn tokens(db: &Db) -> Vec<(String, String, Vec<u8>)> {
 }
 
 async fn is_taken_over(file: &str) {
-    let (_dir, _db, store) = taken_over(file);
-    let before = all(&store).await;
+    let taken = taken_over(file).await;
+    let store = &taken.store;
+    let before = all(store).await;
     let states: Vec<String> =
         before.iter().map(|(name, state, _)| format!("{name} {}", state.as_str())).collect();
     let expected = ["cancelled", "failed", "queued", "running", "succeeded", "waiting"]
@@ -162,11 +185,26 @@ async fn is_taken_over(file: &str) {
     assert_eq!((share.queued, share.held, share.waiting, share.running), (0, 0, 0, 0));
 }
 
-/// What schema 6 has: limits, pauses, keys, and who is held at them.
 #[tokio::test]
 async fn schema_6_is_taken_over_without_loss() {
-    let (_dir, db, store) = taken_over("0006.db");
-    assert_eq!(tokens(&db).await, [("rack1".to_owned(), "rack 1".to_owned(), vec![0xab; 32])]);
+    with_gates_is_taken_over("0006.db").await;
+}
+
+#[tokio::test]
+async fn schema_7_is_taken_over_without_loss() {
+    with_gates_is_taken_over("0007.db").await;
+}
+
+#[tokio::test]
+async fn schema_7_of_postgres_is_taken_over_without_loss() {
+    with_gates_is_taken_over("0007.sql").await;
+}
+
+/// What there is since schema 6: limits, pauses, keys, and who is held at them.
+async fn with_gates_is_taken_over(file: &str) {
+    let taken = taken_over(file).await;
+    let (db, store) = (&taken.db, &taken.store);
+    assert_eq!(tokens(db).await, [("rack1".to_owned(), "rack 1".to_owned(), vec![0xab; 32])]);
     let share = store.share(tenant()).await.unwrap().unwrap();
     assert_eq!((share.queued, share.held, share.running, share.paused), (6, 5, 2, false));
     let schedule = store.schedules(tenant()).await.unwrap().remove(0);
@@ -180,25 +218,26 @@ async fn schema_6_is_taken_over_without_loss() {
 
     // What ran is taken back; limits and pauses are what they were.
     store.recover(WorkerId::parse("wrk_old").unwrap(), NOW).await.unwrap();
-    assert_eq!(run_all(&store).await, ["limited 2", "keyed 2", "large 1"]);
+    assert_eq!(run_all(store).await, ["limited 2", "keyed 2", "large 1"]);
     for _ in 0..2 {
-        assert_eq!(run_all(&store).await, ["limited 1", "keyed 1"], "one at a time");
+        assert_eq!(run_all(store).await, ["limited 1", "keyed 1"], "one at a time");
     }
-    assert_eq!(run_all(&store).await, Vec::<String>::new(), "the connection is paused");
+    assert_eq!(run_all(store).await, Vec::<String>::new(), "the connection is paused");
     let go_on = GateChange { running_max: None, paused: Some(false) };
     let github = IntegrationId::parse("github").unwrap();
     let connection = GateOf::Connection(tenant(), github, ConnectionId::parse("c1").unwrap());
     store.set_gate(connection, go_on).await.unwrap();
-    assert_eq!(run_all(&store).await, ["of-connection 1"]);
+    assert_eq!(run_all(store).await, ["of-connection 1"]);
     let share = store.share(tenant()).await.unwrap().unwrap();
     assert_eq!((share.queued, share.held, share.waiting, share.running), (0, 0, 0, 0));
 }
 
-/// The same file with migration 7 applied, and with records; what comes after counts them.
+/// A file with records, which what comes after counts.
 #[tokio::test]
-async fn schema_7_is_taken_over_without_loss() {
-    let (_dir, db, _) = taken_over("0007.db");
-    assert_eq!(tokens(&db).await, [("rack1".to_owned(), "rack 1".to_owned(), vec![0xab; 32])]);
+async fn records_of_schema_7_are_taken_over_without_loss() {
+    let taken = taken_over("0007-records.db").await;
+    let db = &taken.db;
+    assert_eq!(tokens(db).await, [("rack1".to_owned(), "rack 1".to_owned(), vec![0xab; 32])]);
     let github = IntegrationId::parse("github").unwrap();
     let c1 = ConnectionId::parse("c1").unwrap();
     let (integration, connection, model) = (github.clone(), c1.clone(), "Task".to_owned());
@@ -234,13 +273,21 @@ async fn lease(store: &SqliteStore, worker: &str) -> Vec<Lease> {
     store.dispatch(dispatch).await.unwrap().leases
 }
 
-/// Makes the file of the newest schema, in the temporary directory; run by hand before a release.
+/// Makes the files of the newest schema, in the temporary directory; run by hand before a release.
 #[tokio::test]
-#[ignore = "makes a file"]
-async fn make_a_file() {
-    let path = std::env::temp_dir().join("bulkhead-schema.db");
+#[ignore = "makes files"]
+async fn make_files() {
+    let to = std::env::temp_dir();
+    let path = to.join("bulkhead-schema.db");
     drop(std::fs::remove_file(&path));
-    let db = Db::open(&path).unwrap();
+    fill(Db::open(&path).unwrap()).await;
+    let database = bulkhead_testkit::postgres();
+    fill(Db::connect(database.url(), DbOptions::default()).await.unwrap()).await;
+    database.dump(&to.join("bulkhead-schema.sql"));
+}
+
+/// What a server leaves that is killed.
+async fn fill(db: Db) {
     let store = SqliteStore::new(db.clone());
     let limited = GateOf::Function(function(FunctionKind::Action, "limited"));
     let one = GateChange { running_max: Some(Some(1)), paused: None };

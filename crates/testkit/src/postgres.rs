@@ -18,6 +18,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// The longest that what is left of a dead cluster holds its shared memory, on a busy machine.
+const LETS_GO: Duration = Duration::from_secs(60);
 
 /// An empty database. It is dropped with this value, whoever still uses it.
 #[derive(Debug)]
@@ -32,6 +36,32 @@ impl Database {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Writes all that is in it to `file`, as SQL that any later version reads.
+    ///
+    /// # Panics
+    /// When `pg_dump` does not end well.
+    pub fn dump(&self, file: &Path) {
+        let mut dump = Command::new(programs().unwrap().join("pg_dump"));
+        dump.args(["--no-owner", "--no-privileges", "--inserts", "-d", &self.url]);
+        let output = dump.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        // Words to `psql` itself, which not every version knows.
+        let sql: Vec<&str> = text.lines().filter(|line| !line.starts_with('\\')).collect();
+        std::fs::write(file, sql.join("\n") + "\n").unwrap();
+    }
+
+    /// Runs what [`Self::dump`] wrote.
+    ///
+    /// # Panics
+    /// When a statement fails.
+    pub fn restore(&self, file: &Path) {
+        let mut psql = Command::new(programs().unwrap().join("psql"));
+        psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &self.url, "-f"]).arg(file);
+        let output = psql.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
@@ -183,16 +213,44 @@ impl Cluster {
         assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
         // Its children notice, and let go of the shared memory.
         while Path::new("/proc").join(&pid).exists() {
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// Starts it again, on the same port.
+    /// Starts it again, on the same port. What is left of one that was killed may need a moment to let go.
     ///
     /// # Panics
     /// When it can't be started.
     pub fn start_again(&self) {
-        self.run().unwrap();
+        let deadline = Instant::now() + LETS_GO;
+        while let Err(error) = self.run() {
+            assert!(Instant::now() < deadline, "{error}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Kills a backend that serves `database`, the one that `which` falls on: the postmaster, which can't know what it
+    /// left in shared memory, ends all others and begins anew.
+    ///
+    /// # Panics
+    /// When nobody is connected to it for long.
+    pub fn kill_backend(&self, database: &Database, which: usize) {
+        let backends = "SELECT pid FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY pid";
+        let deadline = Instant::now() + LETS_GO;
+        loop {
+            // It may be just coming back from something else.
+            let pids = sql(database.url(), backends).unwrap_or_default();
+            let pids: Vec<&str> = pids.lines().collect();
+            if !pids.is_empty() {
+                let pid = pids[which % pids.len()];
+                // Gone by itself meanwhile is gone as well.
+                drop(Command::new("kill").args(["-KILL", pid]).status());
+                return;
+            }
+            assert!(Instant::now() < deadline, "nobody uses the database");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     fn create(home: &Path) -> Result<Self, String> {

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a server keeps for tenants that run nothing, as by default.
-const HEADROOM_PERCENT: u32 = 12;
+pub(crate) const HEADROOM_PERCENT: u32 = 12;
 
 /// How long a worker of the load waits for work before it looks whether all is done.
 const LEASE_WAIT: Duration = Duration::from_millis(100);

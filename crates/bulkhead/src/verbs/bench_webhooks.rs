@@ -1,6 +1,6 @@
 //! `bulkhead bench webhooks`: T14, deliveries over HTTP on loopback, each durable before its 202. First a burst,
 //! then a sustained stream that does not wait for answers: a delivery that should have been sent counts from then.
-//! Last, deliveries that repeat an id.
+//! Then deliveries that repeat an id; and last what a stream of one tenant does to another's calls (`bench_flood.rs`).
 //!
 //! The server runs in this process, behind its real routes and over its real database (synchronous=FULL unless set
 //! otherwise). Its wall is the fake one: handlers are run by the worker and take no time of their own, so that what
@@ -21,6 +21,7 @@ use crate::context::Context;
 use crate::measure::{Series, Target};
 use crate::output;
 use crate::verbs::bench_engine::per_second;
+use crate::verbs::bench_flood;
 use crate::verbs::embedded::{Embedded, TENANT, on_fake_wall};
 
 /// Deliveries of the burst.
@@ -30,33 +31,52 @@ const BURST: usize = 10_000;
 const BURST_CONNECTIONS: usize = 256;
 
 /// Deliveries a second of the stream.
-const RATE: usize = 2_000;
+pub(crate) const RATE: usize = 2_000;
 
 /// Deliveries that come a second time.
 const REPEATED: usize = 500;
 
-const INTEGRATION: &str = "bench";
+pub(crate) const INTEGRATION: &str = "bench";
 
 pub(crate) fn run(typed: &Bench, context: &Context) -> anyhow::Result<(Vec<Series>, Vec<Target>)> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let embedded = on_fake_wall(context).await?;
         furnish(&embedded).await?;
-        let measured = measure(&embedded, typed).await;
+        let measured = both(&embedded, typed).await;
         embedded.stop().await?;
         measured
     })
 }
 
+async fn both(embedded: &Embedded, typed: &Bench) -> anyhow::Result<(Vec<Series>, Vec<Target>)> {
+    let (mut results, mut targets) = measure(embedded, typed).await?;
+    let (others, of_others) = bench_flood::measure(embedded).await?;
+    results.extend(others);
+    targets.extend(of_others);
+    Ok((results, targets))
+}
+
 async fn furnish(embedded: &Embedded) -> anyhow::Result<()> {
-    embedded.connect(INTEGRATION, "http://127.0.0.1:9", "bench").await?;
-    let spec = json!({"integration": INTEGRATION, "kind": "webhook", "name": "changed"});
+    deploy(&embedded.client, "webhook", "changed").await
+}
+
+/// Makes a tenant's integration, and a function of it live.
+pub(crate) async fn deploy(client: &Client, kind: &str, name: &str) -> anyhow::Result<()> {
+    let put = json!({"base_url": "http://127.0.0.1:9", "auth": {"mode": "none"}});
+    client.send(Request::new(Op::PutIntegration, &[INTEGRATION]).json(&put)).await?;
     let function = bulkhead_api::DeployFunction {
-        spec,
+        spec: json!({"integration": INTEGRATION, "kind": kind, "name": name}),
         bundle: "module.exports = {}".to_owned(),
         source_map: None,
     };
-    embedded.deploy(vec![function]).await?;
+    let body = bulkhead_api::Deploy {
+        functions: vec![function],
+        dry_run: false,
+        allow_destructive: false,
+        partial: false,
+    };
+    client.send(Request::new(Op::Deploy, &[]).json(&body)).await?;
     Ok(())
 }
 
@@ -74,7 +94,7 @@ async fn measure(embedded: &Embedded, typed: &Bench) -> anyhow::Result<(Vec<Seri
     let sustained = RATE * usize::try_from(typed.seconds)?;
     output::say(&format!("{RATE} deliveries a second for {} s", typed.seconds));
     let began = Instant::now();
-    let acks = stream(client, sustained).await?;
+    let acks = stream(client, "stream", sustained).await?;
     let rate = per_second(sustained, began.elapsed());
 
     output::say(&format!("{REPEATED} of them again"));
@@ -116,13 +136,22 @@ async fn measure(embedded: &Embedded, typed: &Bench) -> anyhow::Result<(Vec<Seri
 }
 
 /// Sends one delivery; says whether it was a duplicate.
-async fn deliver(client: &Client, id: &str) -> anyhow::Result<bool> {
+pub(crate) async fn deliver(client: &Client, id: &str) -> anyhow::Result<bool> {
     let body = json!({"type": "changed", "id": id, "text": "x".repeat(500)});
     let request =
         Request::new(Op::Webhook, &[TENANT, INTEGRATION]).header("x-delivery-id", id).json(&body);
-    let answer: Value = client.call(request).await?;
-    Ok(answer["duplicate"] == json!(true))
+    loop {
+        match client.call::<Value>(request.clone()).await {
+            Ok(answer) => return Ok(answer["duplicate"] == json!(true)),
+            // It comes again, as from a provider; the time counts from the first try.
+            Err(error) if error.code() == Some("overloaded") => tokio::time::sleep(REFUSED).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
+
+/// Until a delivery that was refused comes again.
+const REFUSED: Duration = Duration::from_millis(100);
 
 async fn at_once(client: &Client, name: &str, count: usize) -> anyhow::Result<Vec<Duration>> {
     let doors = Arc::new(Semaphore::new(BURST_CONNECTIONS));
@@ -141,7 +170,7 @@ async fn at_once(client: &Client, name: &str, count: usize) -> anyhow::Result<Ve
 }
 
 /// Deliveries at their times, whatever became of those before.
-async fn stream(client: &Client, count: usize) -> anyhow::Result<Vec<Duration>> {
+async fn stream(client: &Client, name: &str, count: usize) -> anyhow::Result<Vec<Duration>> {
     let began = Instant::now();
     let mut sent = JoinSet::new();
     for n in 0..count {
@@ -149,7 +178,7 @@ async fn stream(client: &Client, count: usize) -> anyhow::Result<Vec<Duration>> 
         if due > Instant::now() {
             tokio::time::sleep_until(due).await;
         }
-        let (client, id) = (client.clone(), format!("stream-{n}"));
+        let (client, id) = (client.clone(), format!("{name}-{n}"));
         sent.spawn(async move {
             deliver(&client, &id).await?;
             anyhow::Ok(due.elapsed())
@@ -158,7 +187,9 @@ async fn stream(client: &Client, count: usize) -> anyhow::Result<Vec<Duration>> 
     collect(sent).await
 }
 
-async fn collect(mut sent: JoinSet<anyhow::Result<Duration>>) -> anyhow::Result<Vec<Duration>> {
+pub(crate) async fn collect(
+    mut sent: JoinSet<anyhow::Result<Duration>>,
+) -> anyhow::Result<Vec<Duration>> {
     let mut took = Vec::with_capacity(sent.len());
     while let Some(one) = sent.join_next().await {
         took.push(one??);

@@ -144,16 +144,28 @@ async fn serve(
     let server = Server::start_with(config, Some(walls), change).await?;
     let runner = server.runner().context("an embedded server runs its executions itself")?;
     let admin = Client::new(&server.url, Some(server.admin_key.secret.reveal()))?;
-    let put = Request::new(Op::PutTenant, &[TENANT]).json(&PutTenant::default());
-    admin.call::<Tenant>(put).await?;
-    let create = Request::new(Op::CreateKey, &[TENANT]).json(&json!({"label": "embedded"}));
-    let key: KeyCreated = admin.call(create).await?;
-    let client = admin.with_key(&key.secret);
+    let key = make_tenant(&admin, TENANT).await?;
+    let client = admin.with_key(&key);
     let data_dir = config.data_dir.clone();
-    Ok(Embedded { server, runner, client, key: key.secret, _directory: directory, data_dir })
+    Ok(Embedded { server, runner, client, key, _directory: directory, data_dir })
+}
+
+/// Makes a tenant; returns its key.
+async fn make_tenant(admin: &Client, name: &str) -> anyhow::Result<String> {
+    let put = Request::new(Op::PutTenant, &[name]).json(&PutTenant::default());
+    admin.call::<Tenant>(put).await?;
+    let create = Request::new(Op::CreateKey, &[name]).json(&json!({"label": "embedded"}));
+    Ok(admin.call::<KeyCreated>(create).await?.secret)
 }
 
 impl Embedded {
+    /// One more tenant; talks with its key.
+    pub(crate) async fn tenant(&self, name: &str) -> anyhow::Result<Client> {
+        let admin = self.client.with_key(self.server.admin_key.secret.reveal());
+        let key = make_tenant(&admin, name).await?;
+        Ok(admin.with_key(&key))
+    }
+
     /// Where the server keeps everything.
     pub(crate) fn data_dir(&self) -> std::path::PathBuf {
         self.data_dir.clone()

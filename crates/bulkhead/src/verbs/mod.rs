@@ -8,6 +8,7 @@ mod bench_action;
 mod bench_checkpoint;
 mod bench_engine;
 mod bench_fairness;
+mod bench_flood;
 mod bench_leaks;
 mod bench_load;
 mod bench_memory;

@@ -3,6 +3,7 @@
 //! waiting, so the order in which they see commits is the order of the commits.
 
 mod faults;
+mod news;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use bulkhead_store::hot::model::{
     GateOf, Page, RecallReason, Schedule, ScheduleKey, Settled, Settlement, Submit, SubmitError,
     Submitted, Tick,
 };
+use bulkhead_store::hot::news::{self as told, News};
 use bulkhead_types::{
     Attempt, Execution, ExecutionId, FunctionKey, LeaseRef, TenantId, TimelineEvent, Timestamp,
     WorkerId,
@@ -29,11 +31,13 @@ use crate::canary::Canary;
 use crate::check::{Ledger, Violation};
 use crate::server::Gate;
 use crate::world::World;
+use news::Mailbox;
 
 /// A server's way to the store.
 pub(crate) struct SimStore {
     world: Arc<World>,
     gate: Arc<Gate>,
+    mailbox: Mailbox,
 }
 
 impl std::fmt::Debug for SimStore {
@@ -44,7 +48,7 @@ impl std::fmt::Debug for SimStore {
 
 impl SimStore {
     pub(crate) fn new(world: Arc<World>, gate: Arc<Gate>) -> Self {
-        Self { world, gate }
+        Self { world, gate, mailbox: Mailbox::default() }
     }
 
     fn inner(&self) -> &MemStore {
@@ -151,6 +155,7 @@ impl Store for SimStore {
             self.world
                 .tell(&format!("  {tenant} {kind} {} {key} {as_what} {number}", function.name));
         }
+        self.tell(done.iter().filter(|done| !done.duplicate).map(|_| News::Runnable));
         self.after("submit").await?;
         done
     }
@@ -186,6 +191,7 @@ impl Store for SimStore {
                 ledger.fairness.picked(&leases, &before, &after, &weights)
             });
         }
+        self.tell(done.ended.iter().cloned().map(News::Ended));
         self.after("dispatch").await?;
         Ok(done)
     }
@@ -210,6 +216,7 @@ impl Store for SimStore {
             ledger.renewed(&worker, &leases, now.after(lease), recalls)?;
             ledger.unnamed(tick, &leases, now, &rows)
         });
+        self.tell(told::of_tick(&done.1));
         self.after("renew").await?;
         Ok(done)
     }
@@ -239,6 +246,7 @@ impl Store for SimStore {
             ledger.fairness.refunded(&shares);
             ledger.settled(&lease, &settled, done, &rows)
         });
+        self.tell(told::of_settlement(&lease.execution, done));
         self.after("settle").await?;
         Ok(done)
     }
@@ -254,6 +262,7 @@ impl Store for SimStore {
         let rows = self.rows(std::iter::once(&id)).await;
         let what = format!("cancel {} → {done:?}", self.number(&id));
         self.show(&what, |ledger| ledger.cancelled(&id, &done, &rows));
+        self.tell(told::of_cancel(&id, &done));
         self.after("cancel").await?;
         Ok(done)
     }
@@ -269,6 +278,7 @@ impl Store for SimStore {
             Ok(())
         });
         self.show_tick("tick", &done, now).await;
+        self.tell(told::of_tick(&done));
         self.after("tick").await?;
         Ok(done)
     }
@@ -281,6 +291,7 @@ impl Store for SimStore {
             Ok(())
         });
         self.show_tick("recover", &done, now).await;
+        self.tell(told::of_tick(&done));
         self.after("recover").await?;
         Ok(done)
     }
@@ -346,6 +357,7 @@ impl Store for SimStore {
             ledger.tenant_paused(&tenant, paused);
             Ok(())
         });
+        self.tell([News::Runnable]);
         self.after("pause_tenant").await
     }
 
@@ -360,6 +372,7 @@ impl Store for SimStore {
             ledger.gated(&of, change);
             Ok(())
         });
+        self.tell([News::Runnable]);
         self.after("set_gate").await?;
         Ok(gate)
     }
@@ -395,6 +408,7 @@ impl Store for SimStore {
             ledger.limited(tenant, limits);
             Ok(())
         });
+        self.tell([News::Runnable]);
         self.after("set_share").await
     }
 
@@ -438,6 +452,7 @@ impl Store for SimStore {
         self.before("put_schedule").await?;
         let done = self.inner().put_schedule(schedule, first_at).await?;
         self.show("put_schedule", |_| Ok(()));
+        self.tell([News::Schedules]);
         self.after("put_schedule").await?;
         Ok(done)
     }
@@ -450,6 +465,7 @@ impl Store for SimStore {
         self.before("pause_schedule").await?;
         let done = self.inner().pause_schedule(key, paused).await?;
         self.show(&format!("pause_schedule {paused}"), |_| Ok(()));
+        self.tell([News::Schedules]);
         self.after("pause_schedule").await?;
         Ok(done)
     }
@@ -481,6 +497,10 @@ impl Store for SimStore {
         self.inner().due(now, limit).await
     }
 
+    async fn news(&self) -> Vec<News> {
+        self.mailbox.next().await
+    }
+
     async fn fire(&self, mut fire: Fire) -> Result<Option<Fired>, StoreError> {
         self.before("fire").await?;
         let asked = fire.clone();
@@ -499,6 +519,7 @@ impl Store for SimStore {
             ledger.fired(&asked, paused, done.as_ref())?;
             ledger.rows(&rows)
         });
+        self.tell(done.as_ref().map(|_| News::Runnable));
         self.after("fire").await?;
         Ok(done)
     }

@@ -117,6 +117,12 @@ impl StoreError {
 }
 
 impl StoreError {
+    /// Whether a row that was waited for has moved to another partition meanwhile.
+    pub(crate) fn is_moved(&self) -> bool {
+        matches!(self, Self::Postgres(error)
+            if error.code() == Some(&tokio_postgres::error::SqlState::T_R_SERIALIZATION_FAILURE))
+    }
+
     /// The same for another caller of the same group.
     pub(super) fn again(&self) -> Self {
         Self::NotCommitted(self.to_string())

@@ -30,7 +30,10 @@ const MIGRATIONS: &[Migration] = &[
     both(include_str!("../../migrations/0005_worker_tokens.sql")),
     both(include_str!("../../migrations/0006_gates.sql")),
     both(include_str!("../../migrations/0007_wall.sql")),
-    both(include_str!("../../migrations/0008_records.sql")),
+    Migration {
+        sql: include_str!("../../migrations/0008_records_and_endings.sql"),
+        postgres: include_str!("../../migrations/postgres/0008_settled.sql"),
+    },
 ];
 
 /// Brings the schema up to what this program knows.

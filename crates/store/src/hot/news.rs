@@ -72,14 +72,16 @@ impl News {
 }
 
 /// What a turn of the clock brought about.
-pub(super) fn of_tick(tick: &Tick) -> Vec<News> {
+#[must_use]
+pub fn of_tick(tick: &Tick) -> Vec<News> {
     let ended = tick.ended.iter().cloned().map(News::Ended);
     let lost = tick.lost.iter().cloned().map(|(worker, lease)| News::Lost(worker, lease));
     ended.chain(lost).chain(tick.runnable.then_some(News::Runnable)).collect()
 }
 
 /// What an outcome brought about: its slot is free.
-pub(super) fn of_settlement(id: &ExecutionId, settlement: Settlement) -> Vec<News> {
+#[must_use]
+pub fn of_settlement(id: &ExecutionId, settlement: Settlement) -> Vec<News> {
     match settlement {
         Settlement::Stale => Vec::new(),
         Settlement::Accepted { state, .. } if state.is_final() => {
@@ -93,7 +95,8 @@ pub(super) fn of_settlement(id: &ExecutionId, settlement: Settlement) -> Vec<New
 }
 
 /// What a cancel brought about.
-pub(super) fn of_cancel(id: &ExecutionId, cancel: &CancelResult) -> Vec<News> {
+#[must_use]
+pub fn of_cancel(id: &ExecutionId, cancel: &CancelResult) -> Vec<News> {
     match cancel {
         CancelResult::NotFound | CancelResult::Final(_) => Vec::new(),
         // What was behind it at a gate may be runnable now.

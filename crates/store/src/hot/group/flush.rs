@@ -24,7 +24,10 @@ pub(super) fn flush(desk: &mut Desk, conn: &Conn) -> Result<()> {
     // Indexes that let one live execution in per value let the next in only once the one before it is out.
     for rows in [&changed.leaving, &changed.entering] {
         if !rows.is_empty() {
-            batches.push(update("executions", &["id"], changing(rows)));
+            let (mut sql, columns) = update("executions", &["id"], changing(rows));
+            // What has ended never changes: only the partition of what is live is looked at.
+            sql.push_str(" AND executions.state IN ('queued', 'running', 'waiting')");
+            batches.push((sql, columns));
         }
     }
     if !changed.new.is_empty() {

@@ -146,4 +146,65 @@ mod tests {
             assert!(!plan.contains("TEMP B-TREE"), "it sorts: {sql}\n{plan}");
         }
     }
+
+    /// What an idle server asks for, and what accepts and begins an execution, with many times as much kept: as many
+    /// steps of SQLite's machine, counted, not timed.
+    #[tokio::test]
+    async fn each_takes_as_many_steps_whatever_is_kept() {
+        let [few, many] = [steps(100).await, steps(100_000).await];
+        for ((sql, few), (_, many)) in few.iter().zip(&many) {
+            assert!(many <= few, "{sql}\n{few} steps with 100, {many} with 100,000");
+        }
+    }
+
+    /// Of each statement over so many schedules, none of them due, and so many queued executions, half of them
+    /// held at a gate, of one tenant beside another with one.
+    async fn steps(kept: u32) -> Vec<(&'static str, i32)> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bulkhead.db");
+        drop(Db::open(&path).unwrap());
+        let database = rusqlite::Connection::open(&path).unwrap();
+        let fill = format!(
+            "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {kept})
+             INSERT INTO schedules (tenant, integration, kind, name, connection, frequency, anchor, paused, next_at)
+             SELECT 'noisy', 'i', 'sync', 's', 'c' || n, 'every 1d', 0, 0, 1000 + n FROM numbers;
+             WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {kept})
+             INSERT INTO executions (id, tenant, integration, kind, name, version, \"trigger\", limits, retry, scope,
+               created_at, state, ready_at, rank, place, gate, lane)
+             SELECT 'exe_' || n, 'noisy', 'i', 'action', 'a', 'v', 'api', '[]', '[]', 's', 0, 'queued', 0, n, n % 2, 'f/a',
+               'lane' || n FROM numbers;
+             INSERT INTO executions (id, tenant, integration, kind, name, version, \"trigger\", limits, retry, scope,
+               created_at, state, ready_at, rank)
+             VALUES ('exe_quiet', 'quiet', 'i', 'action', 'a', 'v', 'api', '[]', '[]', 's', 0, 'queued', 0, 1);
+             INSERT INTO shares (tenant, weight, running_max, queued_max, vtime_us, queued, waiting, running)
+             VALUES ('noisy', 1, 1000, 200000, 0, {kept}, 0, 0), ('quiet', 1, 1000, 200000, 0, 1, 0, 0);"
+        );
+        database.execute_batch(&fill).unwrap();
+        let idle = [(super::DUE, "500, 10"), (super::NEXT_DUE, "500"), (super::NEXT_MOMENT, "")];
+        let busy = [
+            (super::SHARE, "'quiet'"),
+            (super::ELIGIBLE_SHARES, "10"),
+            (super::HEAD, "'quiet'"),
+            (super::HEAD, "'noisy'"),
+            (super::HELD, "'noisy', 'f/a'"),
+            (super::BY_ID, "'exe_quiet'"),
+        ];
+        let all = idle.into_iter().chain(busy);
+        all.map(|(sql, values)| (sql, steps_of(&database, sql, values))).collect()
+    }
+
+    fn steps_of(database: &rusqlite::Connection, sql: &str, values: &str) -> i32 {
+        let mut values = values.split(", ");
+        let parts: Vec<&str> = sql.split('?').collect();
+        let last = parts.len() - 1;
+        let filled = parts.into_iter().enumerate().map(|(at, part)| match at == last {
+            true => part.to_owned(),
+            false => format!("{part}{}", values.next().unwrap()),
+        });
+        let mut statement = database.prepare(&filled.collect::<String>()).unwrap();
+        let mut rows = statement.raw_query();
+        while rows.next().unwrap().is_some() {}
+        drop(rows);
+        statement.get_status(rusqlite::StatementStatus::VmStep)
+    }
 }
