@@ -23,7 +23,7 @@ mod workers;
 
 pub use connections::{
     ConnectSession, Connection, ConnectionList, Integration, IntegrationList, PatchConnection,
-    ProviderInfo, ProviderList, PutConnectSession, PutConnection, PutIntegration,
+    ProviderInfo, ProviderList, PutConnectSession, PutConnection, PutIntegration, RateLimit,
 };
 pub use error::{ErrorBody, ErrorDetail, Upstream};
 pub use executions::{

@@ -6,11 +6,12 @@
 //! where the packets would go.
 //!
 //! Layout: [`Host`] reads host texts, [`class`] says what kind of address one is, [`Policy`] decides, [`Gateway`]
-//! carries out, [`HttpClient`] sends the platform's own requests through it.
+//! carries out, [`HttpClient`] sends the platform's own requests through it, [`Body`] and [`Upload`] are bodies that are not held.
 //!
 //! Invariant: this crate knows no executions, tenants' names or credentials; and nothing here dials an address
 //! that a policy did not judge.
 
+mod body;
 mod class;
 mod client;
 mod connector;
@@ -19,6 +20,7 @@ mod host;
 mod policy;
 mod resolve;
 
+pub use body::{Body, BodyLimits, Upload, UploadError};
 pub use class::{AddressClass, class, embedded};
 pub use client::{HttpClient, SendError};
 pub use connector::{ConnectRefused, GatewayConnector, HttpsGatewayConnector, https_connector};

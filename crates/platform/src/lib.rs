@@ -19,6 +19,7 @@ mod connections;
 mod deploy;
 mod diff;
 mod egress;
+mod endings;
 mod error;
 mod follow;
 mod integrations;
@@ -40,6 +41,7 @@ mod webhooks;
 mod worker_tokens;
 
 pub use auth::{AuthMode, AuthSettings, Credentials, OAuth2, TokenAuth};
+pub use bulkhead_egress::{Upload, UploadError};
 pub use bulkhead_protocol::{CallError, LogLine};
 pub use catalogue::{
     ConfigVariable, Pagination, PaginationKind, Provider, RetryHints, VariableKind, provider,
@@ -51,13 +53,13 @@ pub use error::PlatformError;
 pub use model::{
     Accepted, ActionCall, Change, ChangeKind, Connection, ConnectionPage, DeployRequest,
     Deployment, Failure, FunctionInfo, FunctionUpload, Integration, IntegrationSettings, KeyInfo,
-    LogEntry, LogPage, NewKey, RecordPage, RecordQuery, SyncStatus, SyncTrigger, Tenant,
+    LogEntry, LogPage, NewKey, RateLimit, RecordPage, RecordQuery, SyncStatus, SyncTrigger, Tenant,
     TenantSettings, WebhookDelivery,
 };
 pub use notify::{Notification, NotificationTarget};
 pub use oauth::{ConnectPage, ConnectSession, ConnectStart, Connected, NewConnectSession};
 pub use platform::{Platform, PlatformConfig, Prepared};
-pub use proxy::{ProxyRequest, RetryHeader};
+pub use proxy::{ProxyRequest, RetryHeader, StreamError, Streamed};
 pub use rotate::Rotated;
 pub use seal::SecretKey;
 pub use webhooks::{

@@ -162,9 +162,33 @@ async fn is_taken_over(file: &str) {
 }
 
 /// What schema 6 has: limits, pauses, keys, and who is held at them.
+/// The same file as the one before with migration 7 applied, and with what that made room for.
+#[tokio::test]
+async fn schema_7_is_taken_over_without_loss() {
+    limits_are_taken_over("0007.db").await;
+    let (_dir, db, store) = taken_over("0007.db");
+    let keyed = ExecutionId::parse("exe_keyed0").unwrap();
+    let attempts = store.attempts(keyed.clone()).await.unwrap();
+    assert_eq!(attempts[0].wall.as_deref(), Some("gvisor"));
+    let known = |db: &bulkhead_store::Conn| {
+        let target = catalog::target(db, &tenant())?.map(|target| target.url);
+        let waiting = catalog::notification(db, &tenant(), "webhook_1")?;
+        Ok::<_, StoreError>((target, waiting.map(|waiting| waiting.attempts)))
+    };
+    let expected = (Some("https://product.example/hook".to_owned()), Some(3));
+    assert_eq!(db.read(known).await.unwrap(), expected);
+    // What was accepted before there was anything to tell is not told.
+    store.cancel(tenant(), keyed, NOW).await.unwrap();
+    assert!(store.endings(9).await.unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn schema_6_is_taken_over_without_loss() {
-    let (_dir, db, store) = taken_over("0006.db");
+    limits_are_taken_over("0006.db").await;
+}
+
+async fn limits_are_taken_over(file: &str) {
+    let (_dir, db, store) = taken_over(file);
     assert_eq!(tokens(&db).await, [("rack1".to_owned(), "rack 1".to_owned(), vec![0xab; 32])]);
     let share = store.share(tenant()).await.unwrap().unwrap();
     assert_eq!((share.queued, share.held, share.running, share.paused), (6, 5, 2, false));

@@ -30,6 +30,7 @@ const MIGRATIONS: &[Migration] = &[
     both(include_str!("../../migrations/0005_worker_tokens.sql")),
     both(include_str!("../../migrations/0006_gates.sql")),
     both(include_str!("../../migrations/0007_wall.sql")),
+    both(include_str!("../../migrations/0008_told.sql")),
 ];
 
 /// Brings the schema up to what this program knows.
