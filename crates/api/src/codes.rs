@@ -116,7 +116,7 @@ pub const CODES: &[Code] = &[
     code("internal", 500, Platform, "A fault of the server's own.", "The server's log has it under the answer's `Request-Id`."),
     code("sandbox_failed", 500, Platform, "No sandbox could be made.", "`bulkhead doctor` says what the machine lacks."),
     code("lost", 500, Platform, "The worker that ran the execution is gone, and it may not be retried.", "Retry it if its effects allow."),
-    code("lease_lost", 500, Platform, "The attempt wrote after its lease was given to another.", "Nothing: the other attempt goes on."),
+    code("lease_lost", 409, Platform, "The attempt wrote after its lease was given to another.", "Nothing: the other attempt goes on."),
     code("not_supported", 501, Platform, "This version of Bulkhead does not do that.", "Upgrade, or do without."),
     code("store_unavailable", 503, Platform, "The database could not do what was asked.", "Try again; see the server's log."),
     code("shutting_down", 503, Platform, "The server is stopping.", "Try again as `Retry-After` says."),

@@ -23,6 +23,9 @@ pub struct Integration {
     /// How its webhooks are checked; without secrets.
     #[schema(value_type = Object)]
     pub webhook: Value,
+    /// How many requests of one connection its API takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
     /// When it was made.
     pub created_at: String,
 }
@@ -48,6 +51,21 @@ pub struct PutIntegration {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub webhook: Value,
+    /// How many requests of one connection its API takes; without, only what it says itself counts.
+    #[serde(default)]
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// At most so many requests within any so many seconds, over all servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// 1 to 1,000,000.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    pub requests: u32,
+    /// 1 to 86,400.
+    #[schema(minimum = 1, maximum = 86_400)]
+    pub per_s: u32,
 }
 
 /// Integrations of a tenant.

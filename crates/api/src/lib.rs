@@ -24,7 +24,7 @@ mod workers;
 
 pub use connections::{
     ConnectSession, Connection, ConnectionList, Integration, IntegrationList, PatchConnection,
-    ProviderInfo, ProviderList, PutConnectSession, PutConnection, PutIntegration,
+    ProviderInfo, ProviderList, PutConnectSession, PutConnection, PutIntegration, RateLimit,
 };
 pub use egress::{EgressAddress, EgressExplanation, EgressStep};
 pub use error::{ErrorBody, ErrorDetail, Upstream};

@@ -5,7 +5,7 @@ use utoipa::openapi::path::{
     HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathsBuilder,
 };
 use utoipa::openapi::request_body::RequestBodyBuilder;
-use utoipa::openapi::schema::{ComponentsBuilder, Object, ObjectBuilder, Schema, Type};
+use utoipa::openapi::schema::{ComponentsBuilder, Object, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     InfoBuilder, OpenApi, OpenApiBuilder, PathItem, Ref, RefOr, Required, ResponseBuilder,
@@ -53,6 +53,7 @@ pub fn document() -> OpenApi {
     add::<crate::Integration>(&mut schemas);
     add::<crate::IntegrationList>(&mut schemas);
     add::<crate::PutIntegration>(&mut schemas);
+    add::<crate::RateLimit>(&mut schemas);
     add::<crate::Connection>(&mut schemas);
     add::<crate::ConnectionList>(&mut schemas);
     add::<crate::PutConnection>(&mut schemas);
@@ -146,8 +147,12 @@ fn operation(route: &Route) -> utoipa::openapi::path::Operation {
         good = good.content(media_type(gives), content(gives));
     }
     let error = Body::Named("ErrorBody");
-    let bad =
+    let mut bad =
         ResponseBuilder::new().description("An error.").content(media_type(error), content(error));
+    // Errors of a page are a page, and those of an API are its own.
+    if matches!(gives, Body::Html | Body::Foreign) {
+        bad = bad.content(media_type(gives), content(gives));
+    }
     operation =
         operation.response(status.to_string(), good.build()).response("default", bad.build());
     match route.access {
@@ -165,15 +170,28 @@ fn parameter(place: ParameterIn, name: &str, what: &str) -> ParameterBuilder {
 }
 
 fn media_type(body: Body) -> &'static str {
-    if body == Body::Bytes { "application/octet-stream" } else { "application/json" }
+    match body {
+        Body::Bytes => "application/octet-stream",
+        Body::Html => "text/html",
+        Body::Text => "text/plain",
+        Body::Foreign => "*/*",
+        Body::None | Body::Json | Body::Named(_) => "application/json",
+    }
 }
 
 fn content(body: Body) -> utoipa::openapi::Content {
     let schema: RefOr<Schema> = match body {
         Body::Named(name) => Ref::from_schema_name(name).into(),
-        Body::None | Body::Json | Body::Bytes => Object::new().into(),
+        Body::Json | Body::Foreign => anything().into(),
+        Body::Bytes | Body::Html | Body::Text | Body::None => {
+            ObjectBuilder::new().schema_type(Type::String).build().into()
+        }
     };
     ContentBuilder::new().schema(Some(schema)).build()
+}
+
+fn anything() -> Object {
+    ObjectBuilder::new().schema_type(SchemaType::AnyValue).build()
 }
 
 #[cfg(test)]

@@ -41,6 +41,12 @@ pub enum Body {
     Json,
     /// Any bytes.
     Bytes,
+    /// A page for browsers.
+    Html,
+    /// Text.
+    Text,
+    /// What an external API says, of whatever type and with whatever status.
+    Foreign,
     /// The named wire type.
     Named(&'static str),
 }
@@ -85,6 +91,8 @@ const SMALL: usize = 64 << 10;
 const INPUT: usize = 16 << 20;
 /// Deployments: every bundle and source map of a project.
 const DEPLOY: usize = 256 << 20;
+/// Files on their way to an API: the largest object of most storage APIs that takes one request.
+const STREAM: usize = 5 << 30;
 /// Provider webhooks: the largest common provider limit (GitHub) is 25 MiB.
 const WEBHOOK: usize = 25 << 20;
 
@@ -124,7 +132,7 @@ macro_rules! ops {
     };
 }
 
-use Body::{Bytes, Json, Named, None};
+use Body::{Bytes, Foreign, Html, Json, Named, None, Text};
 
 ops! {
     #[doc = "Runs an action and answers with its output, or with 202 when asked not to wait."]
@@ -219,11 +227,11 @@ ops! {
     #[doc = "Opens a way into a connection, for an end user to go."]
     CreateConnectSession: Post "/v1/connect/sessions" Tenant, 1 << 20, QUICK, Named("PutConnectSession") => 201 Named("ConnectSession"), [];
     #[doc = "The page that an end user connects on."]
-    ConnectPage: Get "/connect/{token}" Open, 0, QUICK, None => 200 Bytes, [];
+    ConnectPage: Get "/connect/{token}" Open, 0, QUICK, None => 200 Html, [];
     #[doc = "An end user filled in the page, or goes on to the provider."]
-    ConnectGo: Post "/connect/{token}" Open, SMALL, QUICK, Bytes => 200 Bytes, [];
+    ConnectGo: Post "/connect/{token}" Open, SMALL, QUICK, Bytes => 303 Html, [];
     #[doc = "Where providers send end users back to."]
-    ConnectCallback: Get "/connect/callback" Open, 0, QUICK, None => 200 Bytes,
+    ConnectCallback: Get "/connect/callback" Open, 0, QUICK, None => 303 Html,
         [Query "state" "as it was sent", Query "code" "from the provider", Query "error" "from the provider"];
 
     #[doc = "Lists connections."]
@@ -246,7 +254,7 @@ ops! {
     MergeMetadata: Patch "/v1/connections/{integration}/{id}/metadata" Tenant, 1 << 20, QUICK, Json => 200 Json, [];
 
     #[doc = "Sends a request to an external API with a connection's credentials, and answers with what it answers."]
-    Proxy: Any "/v1/proxy/{*path}" Tenant, INPUT, UPLOAD, Bytes => 200 Bytes,
+    Proxy: Any "/v1/proxy/{*path}" Tenant, STREAM, WAITS, Bytes => 200 Foreign,
         [Header "Connection-Id" "the connection", Header "Integration" "the integration",
          Header "Retries" "0 to 10", Header "Base-Url-Override" "another base URL"];
 
@@ -256,7 +264,7 @@ ops! {
     #[doc = "As the one above, with a connection named by the path."]
     WebhookAt: Post "/v1/webhooks/{tenant}/{integration}/{segment}" Open, WEBHOOK, QUICK, Bytes => 202 Json, [];
     #[doc = "Answers a provider that asks whether the webhook address is ours."]
-    WebhookChallenge: Get "/v1/webhooks/{tenant}/{integration}" Open, 0, QUICK, None => 200 Bytes, [];
+    WebhookChallenge: Get "/v1/webhooks/{tenant}/{integration}" Open, 0, QUICK, None => 200 Text, [];
 
     #[doc = "Shows where the tenant's product listens."]
     ShowNotificationTarget: Get "/v1/notifications/target" Tenant, 0, QUICK, None => 200 Named("NotificationTarget"), [];
@@ -328,7 +336,7 @@ ops! {
     #[doc = "Says whether the server can take work."]
     Readyz: Get "/readyz" Open, 0, QUICK, None => 200 Json, [];
     #[doc = "Metrics in Prometheus' text format."]
-    Metrics: Get "/metrics" Open, 0, QUICK, None => 200 Bytes, [];
+    Metrics: Get "/metrics" Open, 0, QUICK, None => 200 Text, [];
     #[doc = "This document."]
     OpenApi: Get "/openapi.json" Open, 0, QUICK, None => 200 Json, [];
 }

@@ -4,6 +4,7 @@
 
 mod harness;
 mod limits;
+mod passing;
 mod refusals;
 mod walk;
 mod workers;

@@ -524,6 +524,13 @@ pub(crate) enum ConfigVerb {
     },
 }
 
+/// `REQUESTS/SECONDS`.
+pub(crate) fn rate_limit(text: &str) -> Result<(u32, u32), String> {
+    let read =
+        |(requests, per_s): (&str, &str)| Some((requests.parse().ok()?, per_s.parse().ok()?));
+    text.split_once('/').and_then(read).ok_or_else(|| "write REQUESTS/SECONDS".to_owned())
+}
+
 pub(crate) fn integration_and_name(text: &str) -> Result<(String, String), String> {
     match text.split_once('/') {
         Some((integration, name)) if !integration.is_empty() && !name.is_empty() => {

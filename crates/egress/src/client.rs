@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response, header};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
+use crate::body::{Body, BodyLimits, RequestBody, Upload, whole};
 use crate::connector::{ConnectRefused, HttpsGatewayConnector, https_connector};
 use crate::gateway::Gateway;
 use crate::policy::Policy;
@@ -27,7 +28,7 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 /// An HTTP client under one policy. Cheap to clone.
 #[derive(Clone)]
 pub struct HttpClient {
-    client: Client<HttpsGatewayConnector, Full<Bytes>>,
+    client: Client<HttpsGatewayConnector, RequestBody>,
 }
 
 /// Why there is no response.
@@ -84,17 +85,46 @@ impl HttpClient {
         deadline: Instant,
         bytes_max: usize,
     ) -> Result<Response<Bytes>, SendError> {
-        let timed_out = |_| SendError::Unreachable {
-            cause: "ETIMEDOUT",
-            message: "the API did not answer in time".to_owned(),
-        };
-        let sending = self.client.request(request.map(Full::new));
-        let response = timeout_at(deadline, sending).await.map_err(timed_out)?;
-        let (mut head, body) = response.map_err(|error| unreachable(&error))?.into_parts();
+        let (mut head, body) = self.head(request.map(whole), deadline).await?.into_parts();
         let reading = collect(body, bytes_max);
-        let raw = timeout_at(deadline, reading).await.map_err(timed_out)??;
+        let raw = timeout_at(deadline, reading).await.map_err(|_| timed_out())??;
         let body = decode(&mut head.headers, raw, bytes_max)?;
         Ok(Response::from_parts(head, body))
+    }
+
+    /// Sends a request, and has the response's head by `deadline`; its body comes piece by piece, under limits of its
+    /// own. An `upload` goes instead of the request's body. No redirect is followed.
+    ///
+    /// # Errors
+    /// When the target is denied or unreachable, or the response is encoded in a way that can't be undone as it comes.
+    pub async fn open(
+        &self,
+        request: Request<Bytes>,
+        upload: Option<Upload>,
+        deadline: Instant,
+        limits: BodyLimits,
+    ) -> Result<Response<Body>, SendError> {
+        let request = request.map(|body| upload.map_or_else(|| whole(body), Upload::into_body));
+        let (mut head, body) = self.head(request, deadline).await?.into_parts();
+        let body = Body::new(body, &mut head.headers, limits)?;
+        Ok(Response::from_parts(head, body))
+    }
+
+    async fn head(
+        &self,
+        request: Request<RequestBody>,
+        deadline: Instant,
+    ) -> Result<Response<Incoming>, SendError> {
+        let sending = self.client.request(request);
+        let response = timeout_at(deadline, sending).await.map_err(|_| timed_out())?;
+        response.map_err(|error| unreachable(&error))
+    }
+}
+
+fn timed_out() -> SendError {
+    SendError::Unreachable {
+        cause: "ETIMEDOUT",
+        message: "the API did not answer in time".to_owned(),
     }
 }
 
@@ -146,7 +176,7 @@ fn read_all(
 }
 
 /// Finds, among what an error was caused by, what the gateway or the kernel said.
-fn unreachable(error: &(dyn Error + 'static)) -> SendError {
+pub(crate) fn unreachable(error: &(dyn Error + 'static)) -> SendError {
     let found = causes(error).find_map(|cause| {
         if let Some(ConnectRefused(refused)) = cause.downcast_ref() {
             let message = refused.message.clone();

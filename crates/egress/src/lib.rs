@@ -7,11 +7,14 @@
 //!
 //! Layout: [`Host`] reads host texts, [`class`] says what kind of address one is, [`Rule`] and [`Policy`] decide,
 //! [`Gateway`] carries out, [`NameCheck`] holds a TLS hello against the name that was asked for, [`Explanation`] says what
-//! would happen and why, [`HttpClient`] sends the platform's own requests through the gateway.
+//! would happen and why, [`HttpClient`] sends the platform's own requests through the gateway,
+//! [`Body`] and [`Upload`] are bodies that are not held.
 //!
 //! Invariant: this crate knows no executions, tenants' names or credentials; and nothing here dials an address
 //! that a policy did not judge.
 
+#[cfg(feature = "gateway")]
+mod body;
 mod class;
 #[cfg(feature = "gateway")]
 mod client;
@@ -28,6 +31,8 @@ mod resolve;
 mod rule;
 mod tls;
 
+#[cfg(feature = "gateway")]
+pub use body::{Body, BodyLimits, Upload, UploadError};
 pub use class::{AddressClass, class, embedded};
 #[cfg(feature = "gateway")]
 pub use client::{HttpClient, SendError};

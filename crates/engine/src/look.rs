@@ -68,6 +68,37 @@ impl Engine {
         Ok(found.filter(|execution| execution.function.tenant == *tenant))
     }
 
+    /// Executions that have ended and of which their tenants' products are to be told, at most `limit`; `None` for
+    /// one that is gone. They come again until they are forgotten ([`Engine::forget_endings`]), whatever crashes.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn endings(
+        &self,
+        limit: usize,
+    ) -> Result<Vec<(ExecutionId, Option<Execution>)>, EngineError> {
+        let mut endings = Vec::new();
+        for id in self.inner.store.endings(limit).await? {
+            let execution = match self.inner.store.execution(id.clone()).await? {
+                Some(execution) => Some(self.with_payloads(execution).await?),
+                None => None,
+            };
+            endings.push((id, execution));
+        }
+        Ok(endings)
+    }
+
+    /// What there is to tell of these is kept elsewhere.
+    ///
+    /// # Errors
+    /// When the store fails; they come again then.
+    pub async fn forget_endings(&self, ids: Vec<ExecutionId>) -> Result<(), EngineError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        Ok(self.inner.store.forget_endings(ids).await?)
+    }
+
     pub(crate) async fn with_payloads(
         &self,
         execution: Execution,

@@ -11,7 +11,7 @@ use crate::auth::{AuthMode, AuthSettings};
 use crate::catalogue::{ConfigVariable, Provider, Template, TemplateError, Variables, provider};
 use crate::connections::PAGE_LENGTH_MAX;
 use crate::error::PlatformError;
-use crate::model::{Integration, IntegrationSettings};
+use crate::model::{Integration, IntegrationSettings, RateLimit};
 use crate::platform::Platform;
 use crate::text::{from_text, to_text};
 use crate::webhooks::{Scheme, WebhookSettings, verify_token};
@@ -34,6 +34,8 @@ struct SettingsText {
     base_url: Option<String>,
     auth: AuthSettings,
     webhook: WebhookSettings,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rate_limit: Option<RateLimit>,
 }
 
 impl Platform {
@@ -58,6 +60,7 @@ impl Platform {
             base_url: settings.base_url,
             auth,
             webhook,
+            rate_limit: settings.rate_limit,
         };
         let seal = |purpose: String| {
             move |secret: String| {
@@ -214,6 +217,7 @@ fn integration_of(row: IntegrationRow) -> Result<Integration, PlatformError> {
         base_url: text.base_url,
         auth: text.auth,
         webhook: text.webhook,
+        rate_limit: text.rate_limit,
     };
     Ok(Integration {
         id: row.id,
@@ -259,6 +263,12 @@ fn check_settings(settings: &IntegrationSettings) -> Result<(), PlatformError> {
         && http::HeaderName::try_from(name.as_str()).is_err()
     {
         return invalid("auth.header is no header name");
+    }
+    let fits = |limit: RateLimit| {
+        (1..=1_000_000).contains(&limit.requests) && (1..=86_400).contains(&limit.per_s)
+    };
+    if !settings.rate_limit.is_none_or(fits) {
+        return invalid("rate_limit is 1 to 1,000,000 requests per 1 to 86,400 seconds");
     }
     if settings.webhook.secret.as_ref().is_some_and(String::is_empty) {
         return invalid("an empty webhook secret signs nothing");

@@ -19,6 +19,7 @@ mod connections;
 mod deploy;
 mod diff;
 mod egress;
+mod endings;
 mod error;
 mod follow;
 mod integrations;
@@ -44,6 +45,7 @@ mod worker_tokens;
 
 pub use auth::{AuthMode, AuthSettings, Credentials, OAuth2, TokenAuth};
 pub use bulkhead_egress::{Explanation as EgressExplanation, Step as EgressStep};
+pub use bulkhead_egress::{Upload, UploadError};
 pub use bulkhead_protocol::{CallError, LogLine};
 pub use catalogue::{
     ConfigVariable, Pagination, PaginationKind, Provider, RetryHints, VariableKind, provider,
@@ -55,13 +57,13 @@ pub use error::PlatformError;
 pub use model::{
     Accepted, ActionCall, Change, ChangeKind, Connection, ConnectionPage, DeployRequest,
     Deployment, Failure, FunctionInfo, FunctionUpload, Integration, IntegrationSettings, KeyInfo,
-    LogEntry, LogPage, ModelCounts, NewKey, RecordPage, RecordQuery, RecordRetention,
+    LogEntry, LogPage, ModelCounts, NewKey, RateLimit, RecordPage, RecordQuery, RecordRetention,
     RecordSettings, SyncStatus, SyncTrigger, Tenant, TenantSettings, WebhookDelivery,
 };
 pub use notify::{Notification, NotificationTarget};
 pub use oauth::{ConnectPage, ConnectSession, ConnectStart, Connected, NewConnectSession};
 pub use platform::{Deployed, Platform, PlatformConfig, Prepared};
-pub use proxy::{ProxyRequest, RetryHeader};
+pub use proxy::{ProxyRequest, RetryHeader, StreamError, Streamed};
 pub use rotate::Rotated;
 pub use seal::SecretKey;
 pub use upkeep::Upkeep;

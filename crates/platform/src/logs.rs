@@ -44,10 +44,11 @@ impl Platform {
                 self.followers.added(&lease.lease.execution, newest);
                 Ok(())
             }
-            Err(FenceError::Stale(stale)) => {
-                tracing::debug!(%stale, "log lines of a lost lease dropped");
-                Ok(())
-            }
+            Err(FenceError::Stale(stale)) => Err(PlatformError::Conflict {
+                code: "lease_lost",
+                message: stale.to_string(),
+                payload: None,
+            }),
             Err(FenceError::Store(error)) => Err(error.into()),
         }
     }

@@ -182,6 +182,18 @@ pub struct IntegrationSettings {
     pub auth: AuthSettings,
     /// How webhooks are received. A `secret` of `None` keeps the one there is.
     pub webhook: WebhookSettings,
+    /// How many requests of one connection the API takes; without, only what it says itself counts.
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// At most so many requests within any so many seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// 1 to 1,000,000.
+    pub requests: u32,
+    /// 1 to 86,400.
+    pub per_s: u32,
 }
 
 /// One external API that a tenant connects to.
@@ -261,6 +273,8 @@ pub struct ActionCall {
     pub concurrency: Option<ConcurrencyKey>,
     /// It expires unless it began by then.
     pub start_within: Option<Duration>,
+    /// The tenant's product is told when it ends, if it listens: nobody may be waiting for it then.
+    pub told: bool,
 }
 
 /// A sync of one connection is to run now.

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::Url;
 
+use crate::endings::ENDINGS_AT_ONCE;
 use crate::error::PlatformError;
 use crate::platform::Platform;
 use crate::text::{from_text, to_text};
@@ -52,8 +53,13 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const SECRET_BYTES: usize = 32;
 
 /// What there is to tell. A product may ask for some only.
-pub(crate) const EVENTS: [&str; 3] =
-    ["webhook.received", "connection.created", "connection.failed"];
+pub(crate) const EVENTS: [&str; 5] = [
+    "webhook.received",
+    "connection.created",
+    "connection.failed",
+    "sync.finished",
+    "action.finished",
+];
 
 /// Where a tenant's product listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -274,29 +280,25 @@ impl Platform {
         })
     }
 
-    /// Delivers what is due, again and again, until `stop` resolves.
+    /// Tells of what ended and delivers what is due, again and again, until `stop` resolves.
     pub async fn run_notifications(&self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         loop {
-            match self.deliver_due().await {
-                // There may be more.
-                Ok(TAKEN_MAX) => {}
-                Ok(_) => {
-                    tokio::select! {
-                        () = &mut stop => return,
-                        () = tokio::time::sleep(LOOK) => {}
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "notifications could not be looked at"
-                    );
-                    tokio::select! {
-                        () = &mut stop => return,
-                        () = tokio::time::sleep(LOOK) => {}
-                    }
-                }
+            let more = async {
+                let told = self.tell_of_endings().await? == ENDINGS_AT_ONCE;
+                Ok::<_, PlatformError>(self.deliver_due().await? == TAKEN_MAX || told)
+            };
+            let more = more.await.unwrap_or_else(|error| {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "notifications could not be looked at"
+                );
+                false
+            });
+            let pause = if more { Duration::ZERO } else { LOOK };
+            tokio::select! {
+                () = &mut stop => return,
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }

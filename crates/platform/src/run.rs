@@ -55,6 +55,7 @@ impl Platform {
         submit.idempotency = call.idempotency_key.map(idempotency);
         submit.concurrency = call.concurrency.or(submit.concurrency);
         submit.start_by = call.start_within.map(|within| self.now().after(within));
+        submit.told = call.told;
         self.submit(submit).await
     }
 

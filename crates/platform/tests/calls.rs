@@ -97,7 +97,8 @@ async fn a_lost_lease_writes_nothing() {
     }
     let line =
         |message: &str| vec![LogLine { at: 1, level: "info".into(), message: message.into() }];
-    world.platform.log(&lease, line("zombie")).await.unwrap();
+    let refused = world.platform.log(&lease, line("zombie")).await.unwrap_err();
+    assert_eq!(refused.code(), "lease_lost");
     world.platform.log(&again, line("alive")).await.unwrap();
     let logs = world.platform.logs(&lease.lease.execution, 0, 10).await.unwrap();
     assert_eq!(logs.lines.iter().map(|line| line.message.as_str()).collect::<Vec<_>>(), ["alive"]);
@@ -209,6 +210,7 @@ async fn credentials_enter_only_where_that_was_declared() {
             idempotency_key: None,
             concurrency: None,
             start_within: None,
+            told: false,
         };
         world.platform.run_action(&tenant(), call).await.unwrap();
         world.lease().await
@@ -258,6 +260,7 @@ async fn a_lock_has_one_owner_until_its_time_or_its_execution_ends() {
             idempotency_key: None,
             concurrency: None,
             start_within: None,
+            told: false,
         };
         world.platform.run_action(&tenant(), call).await.unwrap();
         world.lease().await
@@ -291,6 +294,7 @@ async fn an_action_that_calls_another_gets_its_output_or_its_error() {
         idempotency_key: None,
         concurrency: None,
         start_within: None,
+        told: false,
     };
     world.platform.run_action(&tenant(), call).await.unwrap();
     let parent = world.lease().await;

@@ -6,6 +6,7 @@ mod common;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -13,9 +14,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bulkhead_egress::Rule;
-use bulkhead_platform::{ActionCall, AuthMode, AuthSettings, Credentials, IntegrationSettings};
-use bulkhead_types::{FunctionName, Lease};
-use common::{World, action, connection, demo, tenant, world_with};
+use bulkhead_platform::{
+    ActionCall, AuthMode, AuthSettings, Credentials, IntegrationSettings, Platform, ProxyRequest,
+    RateLimit, SyncTrigger,
+};
+use bulkhead_types::{
+    Cause, ErrorInfo, ExecutionState, Fault, FunctionName, Lease, Outcome, Retry,
+};
+use common::{World, action, another, connection, demo, postgres_world, tenant, world_with};
 use serde_json::{Value, json};
 
 const TOKEN: &str = "token-which-is-secret";
@@ -51,6 +57,10 @@ async fn busy() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "590")], "come back").into_response()
 }
 
+async fn limited() -> Response {
+    (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "590")], "slow down").into_response()
+}
+
 async fn away(State(api): State<Api>) -> Response {
     let target = format!("http://{}/echo", api.other.unwrap());
     (StatusCode::FOUND, [(header::LOCATION, target)]).into_response()
@@ -75,6 +85,7 @@ async fn serve(other: Option<SocketAddr>) -> SocketAddr {
         .route("/echo", any(echo))
         .route("/flaky", any(flaky))
         .route("/busy", any(busy))
+        .route("/limited", any(limited))
         .route("/away", any(away))
         .route("/inside", any(inside))
         .route("/round", any(round))
@@ -105,6 +116,7 @@ async fn calling() -> (World, Lease) {
         idempotency_key: None,
         concurrency: None,
         start_within: None,
+        told: false,
     };
     world.platform.run_action(&tenant(), call).await.unwrap();
     let lease = world.lease().await;
@@ -183,6 +195,117 @@ async fn a_wait_past_the_deadline_is_handed_to_the_function() {
         .await
         .unwrap_err();
     assert_eq!(error.payload.unwrap()["retryAfterMs"], 590_000);
+}
+
+/// A sync that goes on from its checkpoint, under this soft deadline: a wait of more than a minute is not waited for.
+#[tokio::test]
+async fn a_sync_with_a_checkpoint_gives_its_sandbox_back_for_a_long_wait() {
+    let (world, first) = calling().await;
+    world.settle(&first, Outcome::Completed(Value::Null)).await;
+    let mut sync = common::sync("s");
+    sync["checkpoint_schema"] = json!({"type": "object"});
+    sync["limits"] = json!({"time_ms": 3_600_000});
+    world.deploy(&[sync]).await;
+    let trigger = SyncTrigger {
+        integration: demo(),
+        name: FunctionName::parse("s").unwrap(),
+        connection: connection(),
+        reset: false,
+        empty_cache: false,
+        idempotency_key: None,
+    };
+    let execution = world.platform.trigger_sync(&tenant(), trigger).await.unwrap().execution;
+    let lease = world.lease().await;
+    let busy = json!({"endpoint": "/busy", "retries": 5});
+    let error = world.call(&lease, "proxy.request", busy).await.unwrap_err();
+    assert_eq!(error.payload.unwrap()["retryAfterMs"], 590_000);
+    // What the sandbox says of an error that nobody caught: it ends, and goes on when the wait is over.
+    let retry = Retry::After(Duration::from_millis(590_000));
+    let error = ErrorInfo::new("upstream_error", "busy");
+    world.settle(&lease, Outcome::Failed(Cause { error, fault: Fault::Upstream, retry })).await;
+    let state = |execution: bulkhead_types::Execution| execution.state;
+    let now = world.engine.execution(&tenant(), &execution).await.unwrap().map(state);
+    assert_eq!(now, Some(ExecutionState::Waiting));
+    world.pass(589_000);
+    world.engine.tick().await.unwrap();
+    let now = world.engine.execution(&tenant(), &execution).await.unwrap().map(state);
+    assert_eq!(now, Some(ExecutionState::Waiting));
+    world.pass(2_000);
+    world.engine.tick().await.unwrap();
+    assert_eq!(world.lease().await.lease.execution, execution);
+}
+
+fn ask(endpoint: &str) -> ProxyRequest {
+    serde_json::from_value(json!({ "endpoint": endpoint })).unwrap()
+}
+
+/// What came of a request, and when it makes sense to come back, in ms.
+async fn pace(platform: &Platform, endpoint: &str) -> (u64, Option<u64>) {
+    let patience = Duration::from_secs(60);
+    let answer =
+        platform.proxy(&tenant(), &demo(), Some(connection()), ask(endpoint), patience).await;
+    match answer {
+        Ok(answer) => (answer["status"].as_u64().unwrap(), None),
+        Err(error) => {
+            let payload = error.payload.unwrap();
+            (payload["status"].as_u64().unwrap(), payload["retryAfterMs"].as_u64())
+        }
+    }
+}
+
+#[tokio::test]
+async fn servers_share_what_an_api_says_of_its_limits() {
+    let database = bulkhead_testkit::postgres();
+    let api = serve(None).await;
+    let rules = vec![Rule::allow_loopback("test", api.port())];
+    let world = postgres_world(&database, rules.clone()).await;
+    let base_url = Some(format!("http://{api}"));
+    let settings = IntegrationSettings { base_url, ..Default::default() };
+    world.connect(settings, Credentials::default()).await;
+    let other = another(&world, &database, rules).await;
+    assert_eq!(pace(&other, "/echo").await, (200, None));
+    assert_eq!(pace(&world.platform, "/limited").await, (429, Some(590_000)));
+    assert_eq!(pace(&world.platform, "/echo").await, (429, Some(590_000)));
+    // The other one has looked a moment ago; now it looks again.
+    world.pass(1_000);
+    assert_eq!(pace(&other, "/echo").await, (429, Some(589_000)));
+    world.pass(589_000);
+    assert_eq!(pace(&other, "/echo").await, (200, None));
+}
+
+#[tokio::test]
+async fn servers_share_a_rate_limit() {
+    let database = bulkhead_testkit::postgres();
+    for shared in [None, Some(&database)] {
+        let api = serve(None).await;
+        let rules = vec![Rule::allow_loopback("test", api.port())];
+        let world = match shared {
+            None => world_with(rules.clone()).await,
+            Some(database) => postgres_world(database, rules.clone()).await,
+        };
+        // Two in twenty minutes: turns are ten minutes apart and half a minute.
+        let rate_limit = Some(RateLimit { requests: 2, per_s: 1_200 });
+        let base_url = Some(format!("http://{api}"));
+        let settings = IntegrationSettings { base_url, rate_limit, ..Default::default() };
+        world.connect(settings, Credentials::default()).await;
+        let other = match shared {
+            None => Arc::clone(&world.platform),
+            Some(database) => another(&world, database, rules).await,
+        };
+        assert_eq!(pace(&world.platform, "/echo").await, (200, None));
+        let (status, wait) = pace(&other, "/echo").await;
+        assert_eq!(status, 429);
+        let wait = wait.unwrap();
+        assert!((600_000..700_000).contains(&wait), "{wait}");
+        world.pass(wait - 50);
+        assert_eq!(pace(&other, "/echo").await.0, 200, "a short wait is waited for");
+        // Who asks first after that gets the turn, and the other does not.
+        world.pass(wait);
+        let (one, two) = tokio::join!(pace(&other, "/echo"), pace(&world.platform, "/echo"));
+        let mut statuses = [one.0, two.0];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 429]);
+    }
 }
 
 #[tokio::test]

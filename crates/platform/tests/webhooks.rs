@@ -235,3 +235,96 @@ async fn providers_that_ask_first_get_their_answer() {
     let asks = Incoming { headers, body: body.to_vec(), ..Incoming::default() };
     assert_eq!(answer(receive(&world, asks).await), "3eZbrw1aB");
 }
+
+#[tokio::test]
+async fn deliveries_of_a_connection_may_be_kept_in_order() {
+    let by_header = WebhookMatch { header: Some("X-Account".into()), ..WebhookMatch::default() };
+    let ordered = WebhookSettings {
+        ordered: true,
+        connection: Some(by_header),
+        ..WebhookSettings::default()
+    };
+    let world = with(ordered).await;
+    world.deploy(&[handler("one")]).await;
+    let other = bulkhead_types::ConnectionId::parse("c2").unwrap();
+    let made = bulkhead_platform::NewConnection::default();
+    world.platform.put_connection(&tenant(), &demo(), &other, made).await.unwrap();
+    for (account, n) in [("c1", 1), ("c1", 2), ("c2", 3), ("c1", 4)] {
+        deliver(&world, &[("X-Account", account)], &format!("{{\"n\": {n}}}")).await.unwrap();
+    }
+    let mut order = Vec::new();
+    let mut running = vec![world.lease().await, world.lease().await];
+    // The first of each connection, and nothing else while they run.
+    let queued = bulkhead_engine::ExecutionFilter {
+        state: Some(bulkhead_types::ExecutionState::Queued),
+        ..Default::default()
+    };
+    assert_eq!(world.engine.executions(&tenant(), queued).await.unwrap().executions.len(), 2);
+    while let Some(lease) = running.pop() {
+        order.push((
+            lease.connection.clone().unwrap().to_string(),
+            lease.input["body"]["n"].clone(),
+        ));
+        let is_last = order.len() + running.len() == 4;
+        world.settle(&lease, bulkhead_types::Outcome::Completed(Value::Null)).await;
+        if !is_last && lease.connection == Some(connection()) {
+            running.push(world.lease().await);
+        }
+    }
+    let of = |id: &str| -> Vec<_> {
+        order.iter().filter(|(of, _)| of == id).map(|(_, n)| n.clone()).collect()
+    };
+    assert_eq!((of("c1"), of("c2")), (vec![json!(1), json!(2), json!(4)], vec![json!(3)]));
+}
+
+#[tokio::test]
+async fn malformed_deliveries_are_kept_as_they_came_or_refused_and_lose_nothing() {
+    let world = with(WebhookSettings::default()).await;
+    let odd: [&[u8]; 5] = [b"", b"{\"half\": ", b"\xff\xfe\x00", b"null", b"a=1&b=2"];
+    for body in odd {
+        let headers = headers(&[("Content-Type", "application/json"), ("X-Odd", "\u{e9}")]);
+        let incoming = Incoming { headers, body: body.to_vec(), ..Incoming::default() };
+        let Received::Delivery(delivery) = receive(&world, incoming).await.unwrap() else {
+            panic!("no delivery");
+        };
+        assert_eq!(delivery.executions.len(), 2, "{body:?}");
+        let leases = [world.lease().await, world.lease().await];
+        for lease in leases {
+            let raw = &lease.input["raw"];
+            match std::str::from_utf8(body) {
+                Ok(text) => assert_eq!(raw, text),
+                Err(_) => assert!(lease.input["rawBase64"].is_string(), "{}", lease.input),
+            }
+            world.settle(&lease, bulkhead_types::Outcome::Completed(Value::Null)).await;
+        }
+    }
+    // A rule that looks into a body that is none finds nobody, and a signature over it is wrong.
+    let by_body = WebhookMatch { body: Some("a.b.0.c".into()), ..WebhookMatch::default() };
+    for (scheme, body) in [
+        (Scheme::Stripe, "{"),
+        (Scheme::Slack, "\u{0}"),
+        (Scheme::Standard, ""),
+        (Scheme::Hubspot, "[]"),
+    ] {
+        let webhook = WebhookSettings {
+            scheme: Some(scheme),
+            secret: Some("a secret".into()),
+            connection: Some(by_body.clone()),
+            ..WebhookSettings::default()
+        };
+        let settings = IntegrationSettings { webhook, ..IntegrationSettings::default() };
+        world.platform.put_integration(&tenant(), &demo(), settings).await.unwrap();
+        let strange = [
+            ("Stripe-Signature", "t=,v1="),
+            ("X-Slack-Signature", "v0="),
+            ("X-Slack-Request-Timestamp", "99999999999999999999"),
+            ("webhook-id", ""),
+            ("webhook-timestamp", "-1"),
+            ("webhook-signature", "v1,!!"),
+            ("X-HubSpot-Signature-v3", "="),
+            ("X-HubSpot-Request-Timestamp", "soon"),
+        ];
+        let refused = deliver(&world, &strange, body).await.unwrap_err();
+        assert_eq!(refused.code(), "webhook_signature_wrong", "{scheme:?}");
+    }
+}

@@ -20,7 +20,7 @@ pub const LOSSES_MAX: u32 = 5;
 const PLATFORM_RETRIES: u32 = 3;
 
 /// Retries of what an external API told to come back later, of functions that nobody waits for: giving up a sync
-/// because of a rate limit would be to misread the answer.
+/// because of a rate limit would be to misread the answer. One that moved its checkpoint in between is not counted.
 const TOLD_RETRIES: u32 = 3;
 
 /// What the checkpoint did during the attempt.
@@ -136,12 +136,18 @@ impl Turn<'_> {
             Retry::After(told) => told,
             Retry::Policy => Duration::ZERO,
         };
-        if self.counts.failures >= self.past.retry.max.max(self.granted(fault, retry)) {
+        // An API that lets so much through and no more, and a function that gets on in between: nothing fails.
+        let gets_on =
+            self.past.progress == Progress::Moved && self.is_told_to_come_back(fault, retry);
+        let granted = self.granted(fault, retry);
+        if !gets_on && self.counts.failures >= self.past.retry.max.max(granted) {
             return self.end(ExecutionState::Failed, error, fault);
         }
         // Who was told when to come back does not come earlier than that.
         let wait = retry::wait(self.past.retry, self.counts.failures, self.random).max(told);
-        self.counts.failures += 1;
+        if !gets_on {
+            self.counts.failures += 1;
+        }
         Decision {
             next: Next::At(self.now.after(wait)),
             counts: self.counts,
@@ -151,13 +157,17 @@ impl Turn<'_> {
 
     /// Retries that need no policy.
     fn granted(&self, fault: Fault, retry: Retry) -> u32 {
-        match (fault, retry) {
-            (Fault::Platform, _) => PLATFORM_RETRIES,
-            (Fault::Upstream, Retry::After(_)) if self.past.kind != FunctionKind::Action => {
-                TOLD_RETRIES
-            }
+        match fault {
+            Fault::Platform => PLATFORM_RETRIES,
+            _ if self.is_told_to_come_back(fault, retry) => TOLD_RETRIES,
             _ => 0,
         }
+    }
+
+    /// Whether an external API said when to come back, and nobody waits for the function.
+    fn is_told_to_come_back(&self, fault: Fault, retry: Retry) -> bool {
+        let told = matches!((fault, retry), (Fault::Upstream, Retry::After(_)));
+        told && self.past.kind != FunctionKind::Action
     }
 
     fn cut(mut self, error: Option<&ErrorInfo>) -> Decision {

@@ -41,6 +41,8 @@ pub(crate) async fn run(
         idempotency_key: header(&headers, IDEMPOTENCY_KEY)?.map(str::to_owned),
         concurrency: header(&headers, CONCURRENCY_KEY)?.map(concurrency).transpose()?,
         start_within: header(&headers, START_WITHIN)?.map(start_within).transpose()?,
+        // Whoever may be answered before the end.
+        told: prefer.respond_async || prefer.wait.is_some(),
     };
     let accepted = app.inner.platform.run_action(&tenant, call).await?;
     if prefer.respond_async {

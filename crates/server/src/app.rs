@@ -67,12 +67,17 @@ pub(crate) struct Inner {
     /// When the server started.
     pub(crate) since: Timestamp,
     pub(crate) followers: Arc<Semaphore>,
+    /// Bodies that the proxy passes on.
+    pub(crate) streams: Arc<Semaphore>,
     pub(crate) counts: RequestCounts,
 }
 
 /// Logs followed live at the same time, over all tenants: each holds a connection and a database reader now and
 /// then.
 const FOLLOWERS_MAX: usize = 256;
+
+/// Bodies that are passed on at the same time, over all tenants: each has two connections and some pieces in memory.
+const STREAMS_MAX: usize = 512;
 
 /// Messages of workers under way at the same time, of which each worker has two that wait; and, apart, calls of their
 /// functions.
@@ -103,6 +108,7 @@ impl App {
             seen: Seen::default(),
             since: options.clock.now(),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             counts: RequestCounts::default(),
             options,
         };

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Caller, Json, Names};
+use crate::fields::fields_of;
 use crate::wire;
 
 /// Functions in one deployment; the largest known projects have some hundreds.
@@ -64,6 +65,13 @@ async fn has_wall(app: &App, tenant: &TenantId, spec: &FunctionSpec) -> Result<(
 
 fn upload(function: api::DeployFunction, ceilings: &Limits) -> Result<FunctionUpload, ApiError> {
     let name = function.spec.get("name").and_then(Value::as_str).unwrap_or("?").to_owned();
+    if let Some(unknown) = unknown_field(&function.spec) {
+        // What is not understood is not dropped in silence: it could be a limit.
+        let message = format!(
+            "the spec of function {name:?} has a field {unknown:?}, which this server does not know"
+        );
+        return Err(ApiError::new("invalid_spec", message));
+    }
     let spec: FunctionSpec = serde_json::from_value(function.spec).map_err(|error| {
         ApiError::new(
             "invalid_spec",
@@ -77,6 +85,13 @@ fn upload(function: api::DeployFunction, ceilings: &Limits) -> Result<FunctionUp
         bundle: function.bundle.into_bytes(),
         source_map: function.source_map.map(String::into_bytes),
     })
+}
+
+/// A field that specs do not have. The parts of a spec refuse theirs themselves; of the spec itself, which is also read
+/// back from the database and by workers of other versions, only what is deployed may have none.
+fn unknown_field(spec: &Value) -> Option<&str> {
+    let known = fields_of::<FunctionSpec>();
+    spec.as_object()?.keys().map(String::as_str).find(|field| !known.contains(field))
 }
 
 /// Refuses limits on what runs at the same time that let nobody through, and schedules nobody could keep.

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use bulkhead_api as api;
-use bulkhead_platform::{IntegrationSettings, Provider, provider, providers};
+use bulkhead_platform::{IntegrationSettings, Provider, RateLimit, provider, providers};
 use bulkhead_types::IntegrationId;
 use http::StatusCode;
 use serde::de::DeserializeOwned;
@@ -54,6 +54,9 @@ pub(crate) async fn put(
         base_url: put.base_url.or_else(|| known.map(|known| known.base_url.clone())),
         auth: part("auth", auth)?,
         webhook: part("webhook", webhook)?,
+        rate_limit: put
+            .rate_limit
+            .map(|limit| RateLimit { requests: limit.requests, per_s: limit.per_s }),
     };
     let integration = app.inner.platform.put_integration(&tenant, &id, settings).await?;
     Ok(axum::Json(wire::integration(integration)))

@@ -1,28 +1,37 @@
 //! The proxy: a request to an external API with a connection's credentials added, and its answer passed on. An
 //! answer that comes from the API, whatever its status, has the header `Upstream-Status`.
+//!
+//! Bodies pass through piece by piece, both ways (`upload` has the request's). What is short is held, so that it can be
+//! sent again when a try fails.
 
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
-use axum::response::Response;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bulkhead_api::headers::{BASE_URL_OVERRIDE, CONNECTION_ID, INTEGRATION, RETRIES};
-use bulkhead_platform::ProxyRequest;
+use bulkhead_platform::{CallError, ProxyRequest, Streamed};
 use bulkhead_types::{ErrorInfo, IntegrationId};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use futures_util::stream;
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use serde_json::Value;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::extract::{Caller, RawBody, header, header_id};
+use crate::extract::{Caller, header, header_id};
+use crate::upload::{self, Sent};
 
 /// Tells an answer of the API from one of ours.
 const UPSTREAM_STATUS: HeaderName = HeaderName::from_static("upstream-status");
 
-/// Before the route's own deadline, so that the answer says what was waited for.
+/// For a request that is held, and may be tried again.
 const PATIENCE: Duration = Duration::from_secs(110);
+
+/// For one whose body is still coming. Before the route's own deadline, so that the answer says what was waited for.
+const PATIENCE_UPLOAD: Duration = Duration::from_secs(14 * 60);
 
 /// More would only hold a request slot.
 const RETRIES_MAX: u32 = 10;
@@ -53,23 +62,22 @@ const NOT_PASSED_ON: [&str; 19] = [
 pub(crate) async fn forward(
     State(app): State<App>,
     Caller(tenant): Caller,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    RawBody(body): RawBody,
+    request: Request,
 ) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let headers = &parts.headers;
     let missing = || ApiError::new("invalid_header", "the header Integration is missing");
-    let integration: IntegrationId = header_id(&headers, INTEGRATION)?.ok_or_else(missing)?;
-    let connection = header_id(&headers, CONNECTION_ID)?;
-    let request = ProxyRequest {
-        method: method.to_string(),
-        endpoint: endpoint(&uri),
-        base_url_override: header(&headers, BASE_URL_OVERRIDE)?.map(str::to_owned),
-        headers: passed_on(&headers),
-        data_base64: (!body.is_empty()).then(|| STANDARD.encode(&body)),
+    let integration: IntegrationId = header_id(headers, INTEGRATION)?.ok_or_else(missing)?;
+    let connection = header_id(headers, CONNECTION_ID)?;
+    let mut request = ProxyRequest {
+        method: parts.method.to_string(),
+        endpoint: endpoint(&parts.uri),
+        base_url_override: header(headers, BASE_URL_OVERRIDE)?.map(str::to_owned),
+        headers: passed_on(headers),
+        data_base64: None,
         // Bytes as they come: what they mean is between the caller and the API.
-        response_type: Some("arraybuffer".to_owned()),
-        retries: retries(&headers)?,
+        response_type: Some("stream".to_owned()),
+        retries: retries(headers)?,
         params: None,
         data: None,
         retry_on: Vec::new(),
@@ -79,19 +87,38 @@ pub(crate) async fn forward(
         connection_id: None,
         forward_headers_on_redirect: None,
     };
+    // Its place is taken until the last piece is passed on.
+    let place = app.inner.streams.clone().try_acquire_owned().map_err(|_| {
+        ApiError::new("overloaded", "the server passes on as many bodies as it takes")
+    })?;
+    let (upload, patience, broken) = match upload::read(headers, body).await? {
+        Sent::Whole(bytes) => {
+            request.data_base64 = (!bytes.is_empty()).then(|| STANDARD.encode(&bytes));
+            (None, PATIENCE, upload::Broken::default())
+        }
+        Sent::Coming(upload, broken) => (Some(upload), PATIENCE_UPLOAD, broken),
+    };
     let platform = &app.inner.platform;
-    match platform.proxy(&tenant, &integration, connection, request, PATIENCE).await {
-        Ok(answer) => respond(&answer),
-        Err(error) => match (error.code.as_str(), &error.payload) {
-            ("upstream_error", Some(answer)) => respond(answer),
-            _ => Err(ApiError::of_call(&ErrorInfo {
-                code: error.code,
-                message: error.message,
-                payload: error.payload,
-                stack: None,
-            })),
+    let sending = (request, upload);
+    match platform.proxy_stream(&tenant, &integration, connection, sending, patience).await {
+        Ok(streamed) => Ok(respond(streamed, place)),
+        // Why the caller's own body broke off counts before what the API made of that.
+        Err(error) => match broken.why() {
+            Some(why) => Err(why),
+            None => refused(error),
         },
     }
+}
+
+/// There is no answer of the API's. A request that its pace lets through later only is answered as the API would.
+fn refused(error: CallError) -> Result<Response, ApiError> {
+    let told = error.payload.as_ref().and_then(|payload| payload["retryAfterMs"].as_u64());
+    if let (Some(millis), "upstream_error") = (told, error.code.as_str()) {
+        let seconds = HeaderValue::from(millis.div_ceil(1_000));
+        return Ok((StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, seconds)]).into_response());
+    }
+    let CallError { code, message, payload } = error;
+    Err(ApiError::of_call(&ErrorInfo { code, message, payload, stack: None }))
 }
 
 /// The path and query as the caller wrote them, so that what was escaped stays escaped.
@@ -116,25 +143,20 @@ fn passed_on(headers: &HeaderMap) -> serde_json::Map<String, Value> {
     headers.iter().filter_map(text).collect()
 }
 
-/// The API's answer, in the shape of `proxy.request`, as an HTTP answer.
-fn respond(answer: &Value) -> Result<Response, ApiError> {
-    let strange = || ApiError::internal(&"the proxy's answer has no status or body");
-    let status = answer["status"].as_u64().and_then(|status| u16::try_from(status).ok());
-    let status = status.and_then(|status| StatusCode::from_u16(status).ok()).ok_or_else(strange)?;
-    let body = answer["base64"].as_str().ok_or_else(strange)?;
-    let body = STANDARD.decode(body).map_err(|_| strange())?;
-    let mut response = Response::new(Body::from(body));
+/// The API's answer as an HTTP answer.
+fn respond(streamed: Streamed, place: tokio::sync::OwnedSemaphorePermit) -> Response {
+    let Streamed { status, headers, body, .. } = streamed;
+    let pieces = stream::unfold((body, place), |(mut body, place)| async move {
+        Some((body.recv().await?, (body, place)))
+    });
+    let mut response = Response::new(Body::from_stream(pieces));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    for (name, value) in answer["headers"].as_object().into_iter().flatten() {
-        let name = HeaderName::try_from(name.as_str());
-        let value = value.as_str().map(HeaderValue::try_from);
-        if let (Ok(name), Some(Ok(value))) = (name, value)
-            && !NOT_PASSED_ON.contains(&name.as_str())
-        {
-            headers.insert(name, value);
+    let shown = response.headers_mut();
+    for (name, value) in &headers {
+        if !NOT_PASSED_ON.contains(&name.as_str()) {
+            shown.append(name.clone(), value.clone());
         }
     }
-    headers.insert(UPSTREAM_STATUS, HeaderValue::from(status.as_u16()));
-    Ok(response)
+    shown.insert(UPSTREAM_STATUS, HeaderValue::from(status.as_u16()));
+    response
 }

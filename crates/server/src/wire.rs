@@ -150,6 +150,10 @@ pub(crate) fn integration(integration: platform::Integration) -> api::Integratio
         base_url: settings.base_url,
         auth,
         webhook,
+        rate_limit: settings.rate_limit.map(|limit| {
+            let platform::RateLimit { requests, per_s } = limit;
+            api::RateLimit { requests, per_s }
+        }),
         created_at: time(integration.created_at),
     }
 }

@@ -195,6 +195,26 @@ async fn schema_7_is_taken_over_without_loss() {
     with_gates_is_taken_over("0007.db").await;
 }
 
+/// What that schema made room for: the wall of an attempt, products that are told of things.
+#[tokio::test]
+async fn notifications_of_schema_7_are_taken_over_without_loss() {
+    let taken = taken_over("0007-notifications.db").await;
+    let (db, store) = (&taken.db, &taken.store);
+    let keyed = ExecutionId::parse("exe_keyed0").unwrap();
+    let attempts = store.attempts(keyed.clone()).await.unwrap();
+    assert_eq!(attempts[0].wall.as_deref(), Some("gvisor"));
+    let known = |db: &Conn| {
+        let target = catalog::target(db, &tenant())?.map(|target| target.url);
+        let waiting = catalog::notification(db, &tenant(), "webhook_1")?;
+        Ok::<_, StoreError>((target, waiting.map(|waiting| waiting.attempts)))
+    };
+    let expected = (Some("https://product.example/hook".to_owned()), Some(3));
+    assert_eq!(db.read(known).await.unwrap(), expected);
+    // What was accepted before there was anything to tell is not told.
+    store.cancel(tenant(), keyed, NOW).await.unwrap();
+    assert!(store.endings(9).await.unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn schema_7_of_postgres_is_taken_over_without_loss() {
     with_gates_is_taken_over("0007.sql").await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bulkhead_egress::{Gateway, GatewayLimits, SystemResolver};
+use bulkhead_egress::{Gateway, GatewayLimits, Rule, SystemResolver};
 use bulkhead_engine::{Engine, EngineOptions, Settled};
 use bulkhead_platform::{Platform, PlatformConfig};
 use bulkhead_store::Db;
@@ -54,6 +54,11 @@ impl Harness {
     }
 
     pub(super) async fn start_with(requests_max: usize) -> Self {
+        Self::start_reaching(requests_max, Vec::new()).await
+    }
+
+    /// One whose tenants may reach what `egress` lets them.
+    pub(super) async fn start_reaching(requests_max: usize, egress: Vec<Rule>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -65,7 +70,7 @@ impl Harness {
         let engine = Engine::with_blobs(store, clock.clone(), entropy.clone(), options, blobs);
         let config = PlatformConfig {
             data: directory.path().to_owned(),
-            egress: Vec::new(),
+            egress,
             listeners: Vec::new(),
             addresses: Vec::new(),
             blobs: None,

@@ -88,6 +88,10 @@ async fn wrong_requests_get_their_clear_answer() {
     check("POST", "/v1/deployments", &large, 400, "limit_above_ceiling").await;
     let odd = format!("{{\"functions\": [{}]}}", function_with(json!({"memmory": 1})));
     check("POST", "/v1/deployments", &odd, 400, "invalid_spec").await;
+    let mut odd = function("action", "greet");
+    odd["spec"]["frequenzy"] = json!("every 5m");
+    let odd = json!({ "functions": [odd] }).to_string();
+    check("POST", "/v1/deployments", &odd, 400, "invalid_spec").await;
     check("POST", "/v1/deployments", "{\"functions\": []}", 409, "deployment_destructive").await;
 }
 

@@ -119,10 +119,10 @@ async fn only_who_holds_a_lease_writes_under_it() {
     let refused = other.call(&harness, lease, "variables.list", json!({})).await;
     assert_eq!(refused["error"]["code"], "lease_lost", "{refused}");
     let log = json!({"worker": other.worker, "lease": lease, "lines": [{"at": 1, "level": "info", "message": "forged"}]});
-    assert_eq!(other.say(&harness, "log", log).await.status, 200);
+    assert_eq!(other.say(&harness, "log", log).await.code(), "lease_lost");
     let event = json!({"at": 1, "what": "forged", "attempt": 1});
     let event = json!({"worker": other.worker, "lease": lease, "event": event});
-    assert_eq!(other.say(&harness, "event", event).await.status, 200);
+    assert_eq!(other.say(&harness, "event", event).await.code(), "lease_lost");
     let prepare = json!({"worker": other.worker, "lease": lease});
     assert_eq!(other.say(&harness, "prepare", prepare).await.code(), "lease_lost");
     let settled = other.settle(&harness, lease, json!({"completed": "forged"})).await;
@@ -183,6 +183,14 @@ async fn a_lease_that_was_taken_back_writes_nothing() {
     let save = json!({"checkpoint": {"n": 1}, "version": 0});
     let saved = old.call(&harness, lease, "checkpoint.save", save).await;
     assert_eq!(saved["error"]["code"], "lease_lost", "{saved}");
+    let line = json!({"at": 0, "level": "info", "message": "of the old one"});
+    let log = json!({"worker": old.worker, "lease": lease, "lines": [line]});
+    let logged = old.say(&harness, "log", log).await;
+    assert_eq!((logged.status, logged.code()), (409, "lease_lost"));
+    let event = json!({"at": 0, "what": "denied", "attempt": 1, "detail": {}});
+    let event = json!({"worker": old.worker, "lease": lease, "event": event});
+    let noted = old.say(&harness, "event", event).await;
+    assert_eq!((noted.status, noted.code()), (409, "lease_lost"));
     let renew = json!({"me": old.me(), "leases": [lease]});
     let recalls = old.say(&harness, "renew", renew).await.json;
     assert_eq!(recalls["recalls"][0]["reason"], "lost", "{recalls}");

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::integration_and_name;
+use super::{integration_and_name, rate_limit};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Providers {
@@ -41,6 +41,9 @@ pub(crate) enum Integrations {
         /// JSON, such as {"secret": "…"}; @FILE keeps the secret out of the process list.
         #[arg(long)]
         webhook: Option<String>,
+        /// REQUESTS/SECONDS, such as 100/60: no more of one connection within that time.
+        #[arg(long, value_parser = rate_limit)]
+        rate_limit: Option<(u32, u32)>,
     },
     /// Remove one with its connections.
     Delete {

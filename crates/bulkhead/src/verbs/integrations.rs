@@ -1,6 +1,6 @@
 //! `bulkhead integrations`
 
-use bulkhead_api::{Integration, IntegrationList, Op, PutIntegration};
+use bulkhead_api::{Integration, IntegrationList, Op, PutIntegration, RateLimit};
 use bulkhead_client::Request;
 use serde_json::Value;
 
@@ -20,10 +20,18 @@ pub(crate) fn run(typed: Integrations, context: &Context) -> anyhow::Result<u8> 
         Integrations::Show { integration } => {
             vec![one(Request::new(Op::ShowIntegration, &[&integration]))?]
         }
-        Integrations::Put { integration, base_url, provider, auth, webhook } => {
+        Integrations::Put { integration, base_url, provider, auth, webhook, rate_limit } => {
             let json = |text: Option<String>| text.map_or(Ok(Value::Null), |text| argument(&text));
             let (auth, webhook) = (json(auth)?, json(webhook)?);
-            let put = PutIntegration { provider, display_name: None, base_url, auth, webhook };
+            let rate_limit = rate_limit.map(|(requests, per_s)| RateLimit { requests, per_s });
+            let put = PutIntegration {
+                provider,
+                display_name: None,
+                base_url,
+                auth,
+                webhook,
+                rate_limit,
+            };
             vec![one(Request::new(Op::PutIntegration, &[&integration]).json(&put))?]
         }
         Integrations::Delete { integration } => {

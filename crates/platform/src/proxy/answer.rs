@@ -15,7 +15,7 @@ use super::request::ProxyRequest;
 use crate::calls::Failure;
 
 /// Stands where a credential was reflected.
-const REDACTED: &str = "[redacted]";
+pub(super) const REDACTED: &str = "[redacted]";
 
 /// The answer to a `proxy.request`; `wait` is when it makes sense to try again.
 pub(super) fn of(
@@ -61,8 +61,8 @@ fn headers(headers: &HeaderMap, secrets: &[String]) -> Value {
     let mut shown = Map::new();
     for name in headers.keys() {
         let text = |value: &http::HeaderValue| {
-            let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            secrets.iter().fold(text, |text, secret| text.replace(secret, REDACTED))
+            let text = String::from_utf8_lossy(value.as_bytes());
+            redacted_text(&text, secrets)
         };
         let values: Vec<String> = headers.get_all(name).iter().map(text).collect();
         // Cookies have commas of their own, so they alone stay apart.
@@ -74,6 +74,11 @@ fn headers(headers: &HeaderMap, secrets: &[String]) -> Value {
         shown.insert(name.as_str().to_owned(), value);
     }
     Value::Object(shown)
+}
+
+/// Takes reflected credentials out of a header.
+pub(super) fn redacted_text(text: &str, secrets: &[String]) -> String {
+    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, REDACTED))
 }
 
 /// Takes reflected credentials out of a body: an API that echoes its request must not hand a function what the

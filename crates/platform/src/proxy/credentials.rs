@@ -105,7 +105,7 @@ impl Attach {
             && host.is_some_and(|host| self.hosts.iter().any(|pattern| pattern.matches(&host)))
     }
 
-    /// What must not come back in a response: each secret as it was sent.
+    /// What must not come back in a response: each secret as it was sent, and as a URL has it.
     pub(super) fn secrets(&self) -> Vec<String> {
         let mut secrets = Vec::new();
         for (_, value) in self.headers.iter().chain(&self.query) {
@@ -119,6 +119,12 @@ impl Attach {
             }
         }
         secrets.retain(|secret| secret.len() >= SECRET_BYTES_MIN);
+        // A URL has it encoded, and APIs like to say what they were asked for.
+        let encoded = secrets
+            .iter()
+            .map(|secret| url::form_urlencoded::byte_serialize(secret.as_bytes()).collect());
+        let encoded: Vec<String> = encoded.filter(|encoded| !secrets.contains(encoded)).collect();
+        secrets.extend(encoded);
         secrets
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! Layout: `request` builds a request from what the function gave (pure), `credentials` says what is added and where
 //! (pure), `retry` decides whether and when to try again (pure), `pace` keeps a connection's requests to what its API
-//! lets through, `answer` puts the response into the shape that
+//! lets through, `turns` to a rate limit (pure), `answer` puts the response into the shape that
 //! functions get and takes reflected secrets out of it (pure); this file carries out.
 
 mod answer;
@@ -15,13 +15,15 @@ mod credentials;
 mod pace;
 mod request;
 mod retry;
+mod stream;
+mod turns;
 
 use std::time::Duration;
 
-use bulkhead_egress::{HttpClient, SendError};
-use bulkhead_types::{ConnectionId, IntegrationId, Lease, TenantId, Timestamp};
+use bulkhead_egress::{HttpClient, SendError, Upload};
+use bulkhead_types::{ConnectionId, FunctionKind, IntegrationId, Lease, TenantId, Timestamp};
 use bytes::Bytes;
-use http::{Method, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::Url;
@@ -37,6 +39,8 @@ pub(crate) use pace::{ConnectionKey, Paces};
 use request::Outgoing;
 pub use request::{ProxyRequest, RetryHeader};
 use retry::{Outcome, Told};
+pub use stream::{StreamError, Streamed};
+use turns::Spacing;
 
 /// Redirects followed for one request.
 const REDIRECTS_MAX: u32 = 10;
@@ -47,19 +51,65 @@ const RESPONSE_BYTES_MAX: usize = 32 << 20;
 /// For one try, redirects included.
 const TRY_MAX: Duration = Duration::from_secs(120);
 
+/// From a sync that goes on from its checkpoint, a sandbox is not kept for longer waits than this: the attempt ends,
+/// and another goes on when the wait is over.
+const HOLD_MAX: Duration = Duration::from_secs(60);
+
+/// How long a request may wait. What is longer is handed to whoever asked instead.
+#[derive(Clone, Copy)]
+struct WaitLimits {
+    /// No try goes past it.
+    until: Timestamp,
+    /// No wait goes past it.
+    wait_until: Timestamp,
+    /// No single wait is longer.
+    hold: Duration,
+}
+
+/// What of a response's body is taken: all of it at once, or the way to it.
+trait Taken: Sized + Send {
+    fn take(
+        client: &HttpClient,
+        request: Request<Bytes>,
+        upload: Option<Upload>,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Response<Self>, SendError>> + Send;
+}
+
+impl Taken for Bytes {
+    async fn take(
+        client: &HttpClient,
+        request: Request<Self>,
+        _: Option<Upload>,
+        deadline: Instant,
+    ) -> Result<Response<Self>, SendError> {
+        client.send(request, deadline, RESPONSE_BYTES_MAX).await
+    }
+}
+
+/// How a request ended, its last try.
+struct Ended<T> {
+    result: Result<Response<T>, SendError>,
+    /// What must not come back.
+    attach: Attach,
+    /// When it makes sense to come back.
+    wait: Option<Duration>,
+}
+
 /// What holds for all tries of one request.
 struct Job {
     client: HttpClient,
     attach: Attach,
     outgoing: Outgoing,
-    /// No wait goes past it, and no try.
-    until: Timestamp,
-    /// A wait that would end after it is handed to the function instead.
-    wait_until: Timestamp,
+    /// The body, when it comes while it is sent: it is gone after the first try.
+    upload: Option<Upload>,
+    limits: WaitLimits,
     /// What the provider's headers are called.
     hints: Option<&'static RetryHints>,
     /// On whose behalf.
     of: Option<ConnectionKey>,
+    /// The integration's limit.
+    rate: Option<Spacing>,
     /// The token that goes along, if it can be renewed. Taken when it was.
     token: Option<String>,
 }
@@ -72,12 +122,18 @@ impl Platform {
     ) -> Result<Value, Failure> {
         let named = (request.provider_config_key.clone(), request.connection_id.clone());
         let (integration, connection) = Self::target(lease, named.0, named.1);
-        let until = (deadline(lease), soft_deadline(lease));
         let tenant = &lease.function.tenant;
-        // Where a function may not go itself it may not send the proxy either.
         let version = self.version(tenant, &lease.version).await?;
+        // Where a function may not go itself it may not send the proxy either.
         let client = self.egress_of(tenant, &version).await?.client;
-        self.proxy_until(tenant, &integration, connection, request, client, until).await
+        let goes_on =
+            lease.function.kind == FunctionKind::Sync && version.spec.checkpoint_schema.is_some();
+        let limits = WaitLimits {
+            until: deadline(lease),
+            wait_until: soft_deadline(lease),
+            hold: if goes_on { HOLD_MAX } else { Duration::MAX },
+        };
+        self.proxy_until(tenant, &integration, connection, request, client, limits).await
     }
 
     /// Calls an integration's API on behalf of a connection, for at most `patience`. The answer is that of
@@ -95,9 +151,9 @@ impl Platform {
     ) -> Result<Value, bulkhead_protocol::CallError> {
         let until = self.now().after(patience);
         let client = self.egress(tenant).await.map_err(|error| Failure::from(error).0)?.client;
-        let until = (until, until);
+        let limits = WaitLimits { until, wait_until: until, hold: Duration::MAX };
         let answer =
-            self.proxy_until(tenant, integration, connection, request, client, until).await;
+            self.proxy_until(tenant, integration, connection, request, client, limits).await;
         answer.map_err(|failure| failure.0)
     }
 
@@ -108,11 +164,12 @@ impl Platform {
         connection: Option<ConnectionId>,
         request: ProxyRequest,
         client: HttpClient,
-        until: (Timestamp, Timestamp),
+        limits: WaitLimits,
     ) -> Result<Value, Failure> {
         let connection = connection.as_ref();
-        let job = self.job(tenant, integration, connection, &request, client, until).await?;
-        self.carry_out(job, &request).await
+        let job = self.job(tenant, integration, connection, &request, client, limits).await?;
+        let Ended { result, attach, wait } = self.carry_out::<Bytes>(job, &request).await?;
+        answer::of(result, &request, &attach, wait)
     }
 
     /// Everything that a request needs, with credentials that count now.
@@ -123,7 +180,7 @@ impl Platform {
         connection: Option<&ConnectionId>,
         request: &ProxyRequest,
         client: HttpClient,
-        (until, wait_until): (Timestamp, Timestamp),
+        limits: WaitLimits,
     ) -> Result<Job, Failure> {
         let settings = match self.integration(tenant, integration).await {
             Ok(integration) => Some(integration.settings),
@@ -160,10 +217,21 @@ impl Platform {
         }
         let hints = known.map(|known| &known.retry);
         let of = connection.map(|id| (tenant.clone(), integration.clone(), id.clone()));
+        let rate = settings.as_ref().and_then(|settings| settings.rate_limit).map(Spacing::of);
         let renewable = settings.is_some_and(|settings| settings.auth.mode.oauth2().is_some());
         let token =
             credentials.and_then(|credentials| credentials.token.clone()).filter(|_| renewable);
-        Ok(Job { client, attach, outgoing: outgoing?, hints, of, token, until, wait_until })
+        Ok(Job {
+            client,
+            attach,
+            outgoing: outgoing?,
+            upload: None,
+            hints,
+            of,
+            rate,
+            token,
+            limits,
+        })
     }
 
     /// Whether there is another token than the one that was refused; then `job` has it.
@@ -190,15 +258,23 @@ impl Platform {
         Ok(true)
     }
 
-    async fn carry_out(&self, mut job: Job, request: &ProxyRequest) -> Result<Value, Failure> {
+    async fn carry_out<T: Taken>(
+        &self,
+        mut job: Job,
+        request: &ProxyRequest,
+    ) -> Result<Ended<T>, Failure> {
         let mut tries = 0;
+        let repeatable = job.upload.is_none();
         loop {
-            if let Some(wait) = self.pace(&job, request).await {
+            if let Some(wait) = self.pace(&job, request).await? {
                 return Err(too_fast(wait));
             }
-            let result = self.one_try(&job).await;
-            self.note_pace(&job, &result);
+            let result: Result<Response<T>, _> = self.one_try(&mut job).await;
+            if let Ok(response) = &result {
+                self.note_pace(&job, response.status(), response.headers()).await;
+            }
             if matches!(&result, Ok(response) if response.status() == StatusCode::UNAUTHORIZED)
+                && repeatable
                 && self.renewed(&mut job).await?
             {
                 continue;
@@ -210,21 +286,30 @@ impl Platform {
                 Err(_) => Outcome::Final,
             };
             let wait = retry::decide(request, outcome, tries, told, self.random_fraction());
-            match wait {
-                Some(wait) if self.now().after(wait) < job.wait_until => {
-                    tokio::time::sleep(wait).await
+            match wait.filter(|_| repeatable) {
+                Some(wait)
+                    if wait <= job.limits.hold
+                        && self.now().after(wait) < job.limits.wait_until =>
+                {
+                    tokio::time::sleep(wait).await;
                 }
                 // Too long to hold a sandbox for: the function hears when it makes sense to come back.
-                Some(wait) => return answer::of(result, request, &job.attach, Some(wait)),
-                None => return answer::of(result, request, &job.attach, told.wait()),
+                wait => {
+                    let wait = wait.or(told.wait());
+                    return Ok(Ended { result, attach: job.attach, wait });
+                }
             }
             tries += 1;
         }
     }
 
     /// One request with its redirects, each decided anew.
-    async fn one_try(&self, job: &Job) -> Result<Response<Bytes>, SendError> {
-        let left = job.until.since(self.now()).min(TRY_MAX);
+    async fn one_try<T: Taken>(&self, job: &mut Job) -> Result<Response<T>, SendError> {
+        let mut left = job.limits.until.since(self.now());
+        let streams_up = job.upload.is_some();
+        if !streams_up {
+            left = left.min(TRY_MAX);
+        }
         #[allow(
             clippy::disallowed_methods,
             reason = "tokio's clock: what its time-outs are measured by"
@@ -235,10 +320,11 @@ impl Platform {
             let request = hop
                 .request(&job.attach)
                 .map_err(|message| SendError::Unreachable { cause: "EINVAL", message })?;
-            let response = job.client.send(request, deadline, RESPONSE_BYTES_MAX).await?;
+            let response = T::take(&job.client, request, job.upload.take(), deadline).await?;
             match next_hop(&hop, &response) {
-                Some(next) => hop = next,
-                None => return Ok(response),
+                // Without its body it would be another request.
+                Some(next) if !streams_up || next.method == Method::GET => hop = next,
+                _ => return Ok(response),
             }
         }
         let message = format!("more than {REDIRECTS_MAX} redirects");
@@ -254,7 +340,7 @@ impl Platform {
 }
 
 /// Where a response sends the request on to; `None` when it is the answer.
-fn next_hop(hop: &Outgoing, response: &Response<Bytes>) -> Option<Outgoing> {
+fn next_hop<T>(hop: &Outgoing, response: &Response<T>) -> Option<Outgoing> {
     let status = response.status();
     if !status.is_redirection()
         || status == StatusCode::NOT_MODIFIED

@@ -1,26 +1,29 @@
-//! How fast a connection's requests may go: its API's own word, shared by all executions of this server. When a
-//! response says that nothing is left until some moment, or refuses with a wait, the next request of the connection
-//! waits for it here instead of being refused there.
+//! How fast a connection's requests may go, all executions and all servers together: by the API's own word, and by the
+//! integration's `rate_limit`.
 //!
-//! Kept in memory, by server: several servers learn of the same limit each for itself, by one refused request.
+//! The word: when a response says that nothing is left until some moment, or refuses with a wait, the next requests of
+//! the connection wait for that here instead of being refused there. It is written to the database once, and each
+//! server looks there at most once a second for a connection that it sends requests for. The limit: `turns`.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bulkhead_egress::SendError;
+use bulkhead_store::StoreError;
+use bulkhead_store::catalog;
 use bulkhead_types::{ConnectionId, IntegrationId, TenantId, Timestamp};
-use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 
+use super::turns::{Lane, Spacing};
 use super::{Job, ProxyRequest};
 use crate::catalogue::RetryHints;
+use crate::error::PlatformError;
 use crate::platform::Platform;
 
 /// Whose requests.
 pub(crate) type ConnectionKey = (TenantId, IntegrationId, ConnectionId);
 
-/// Connections remembered; past them those whose time has come are forgotten, and then all.
+/// Connections remembered; past them all are forgotten, which costs one look each at those still in use.
 const ENTRIES_MAX: usize = 10_000;
 
 /// The longest that anybody is kept waiting for a word of the API.
@@ -29,29 +32,40 @@ const PAUSE_MAX: Duration = Duration::from_secs(3_600);
 /// The longest that a function is kept waiting which did not ask for other tries.
 const WAIT_MAX_UNASKED: Duration = Duration::from_secs(10);
 
-/// Until when each connection is to wait.
+/// For so long a look at the database counts: what another server heard of the API is heard of here this much later.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What this server knows of each connection's pace.
 #[derive(Default)]
-pub(crate) struct Paces(Mutex<HashMap<ConnectionKey, Timestamp>>);
+pub(crate) struct Paces(Mutex<HashMap<ConnectionKey, Arc<tokio::sync::Mutex<Known>>>>);
+
+/// What is known of one connection's pace. Held locked while the database is asked, so that it is asked once.
+#[derive(Default)]
+pub(crate) struct Known {
+    paused_until: Timestamp,
+    looked_at: Option<Timestamp>,
+    lane: Lane,
+}
 
 impl Paces {
-    /// How long to wait still.
-    pub(crate) fn wait(&self, key: &ConnectionKey, now: Timestamp) -> Option<Duration> {
-        let paces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        paces.get(key).map(|until| until.since(now)).filter(|wait| !wait.is_zero())
-    }
-
-    /// The connection waits until then, if not longer already.
-    pub(crate) fn pause(&self, key: &ConnectionKey, until: Timestamp, now: Timestamp) {
+    fn of(&self, key: &ConnectionKey) -> Arc<tokio::sync::Mutex<Known>> {
         let mut paces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if paces.len() >= ENTRIES_MAX {
-            paces.retain(|_, until| *until > now);
-        }
-        if paces.len() >= ENTRIES_MAX {
+        if paces.len() >= ENTRIES_MAX && !paces.contains_key(key) {
             paces.clear();
         }
-        let known = paces.entry(key.clone()).or_insert(until);
-        *known = (*known).max(until);
+        Arc::clone(paces.entry(key.clone()).or_default())
     }
+}
+
+/// When a request may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// After this wait; nobody else gets this turn.
+    In(Duration),
+    /// Nobody knows before this wait is over.
+    Paused(Duration),
+    /// Later than it can wait.
+    TooFar(Duration),
 }
 
 /// Until when the API lets nothing through, as far as a response says. Pure.
@@ -90,27 +104,96 @@ pub(super) fn pause_until(
 
 impl Platform {
     /// Waits for the connection's turn. If that would take too long, says how long.
-    pub(super) async fn pace(&self, job: &Job, request: &ProxyRequest) -> Option<Duration> {
-        let key = job.of.as_ref()?;
-        while let Some(wait) = self.paces.wait(key, self.now()) {
-            let impatient = request.retries == 0 && wait > WAIT_MAX_UNASKED;
-            if impatient || self.now().after(wait) >= job.wait_until {
-                return Some(wait);
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(super) async fn pace(
+        &self,
+        job: &Job,
+        request: &ProxyRequest,
+    ) -> Result<Option<Duration>, PlatformError> {
+        let Some(key) = &job.of else { return Ok(None) };
+        let patience = job.limits.wait_until.since(self.now()).min(job.limits.hold);
+        let patience = if request.retries == 0 { patience.min(WAIT_MAX_UNASKED) } else { patience };
+        let began = self.now();
+        let mut has_turn = false;
+        loop {
+            let left = patience.saturating_sub(self.now().since(began));
+            match self.turn(key, job.rate.filter(|_| !has_turn), left).await? {
+                Turn::In(wait) if wait.is_zero() => return Ok(None),
+                Turn::In(wait) => {
+                    has_turn = true;
+                    tokio::time::sleep(wait).await;
+                }
+                Turn::Paused(wait) if wait > left => return Ok(Some(wait)),
+                Turn::Paused(wait) => {
+                    // Not all at once when the moment has come.
+                    let spread = Duration::from_millis(500).mul_f64(self.random_fraction());
+                    has_turn = false;
+                    tokio::time::sleep(wait + spread).await;
+                }
+                Turn::TooFar(wait) => return Ok(Some(wait)),
             }
-            // Not all at once when the moment has come.
-            let spread = Duration::from_millis(500).mul_f64(self.random_fraction());
-            tokio::time::sleep(wait + spread).await;
         }
-        None
     }
 
-    pub(super) fn note_pace(&self, job: &Job, result: &Result<Response<Bytes>, SendError>) {
-        if let (Some(key), Ok(response)) = (&job.of, result) {
-            let now = self.now();
-            if let Some(until) = pause_until(response.status(), response.headers(), job.hints, now)
-            {
-                self.paces.pause(key, until, now);
+    async fn turn(
+        &self,
+        key: &ConnectionKey,
+        spacing: Option<Spacing>,
+        patience: Duration,
+    ) -> Result<Turn, StoreError> {
+        let known = self.paces.of(key);
+        let mut known = known.lock().await;
+        let now = self.now();
+        if known.looked_at.is_none_or(|at| now >= at.after(LOOK) || now < at) {
+            let of = key.clone();
+            let look = move |db: &_| catalog::paused_until(db, (&of.0, &of.1, &of.2));
+            let paused_until = self.db.read(move |db| look(db)).await?.unwrap_or_default();
+            known.paused_until = known.paused_until.max(paused_until);
+            known.looked_at = Some(now);
+        }
+        let paused = known.paused_until.since(now);
+        if !paused.is_zero() {
+            return Ok(Turn::Paused(paused));
+        }
+        let Some(spacing) = spacing else { return Ok(Turn::In(Duration::ZERO)) };
+        let wait = match known.lane.wait(spacing, now) {
+            Some(wait) => wait,
+            None => {
+                let (of, turns) = (key.clone(), known.lane.order(spacing, now));
+                let take = move |tx: &_| catalog::take_turns(tx, (&of.0, &of.1, &of.2), turns);
+                // A connection that is gone is found out soon enough.
+                let Some(first_us) = self.db.write(move |tx| take(tx)).await? else {
+                    return Ok(Turn::In(Duration::ZERO));
+                };
+                known.lane.fill(turns, first_us, now);
+                known.lane.wait(spacing, now).unwrap_or_default()
             }
+        };
+        if wait > patience {
+            // The turn stays, for whoever comes when it is near.
+            return Ok(Turn::TooFar(wait));
+        }
+        known.lane.use_one(spacing);
+        Ok(Turn::In(wait))
+    }
+
+    /// Hears what a response says of the pace, for all servers.
+    pub(super) async fn note_pace(&self, job: &Job, status: StatusCode, headers: &HeaderMap) {
+        let Some(key) = &job.of else { return };
+        let Some(until) = pause_until(status, headers, job.hints, self.now()) else { return };
+        let known = self.paces.of(key);
+        let mut known = known.lock().await;
+        if until <= known.paused_until {
+            return;
+        }
+        known.paused_until = until;
+        let of = key.clone();
+        let pause = move |tx: &_| catalog::pause(tx, (&of.0, &of.1, &of.2), until);
+        // The other servers hear of it from the API then.
+        if let Err(error) = self.db.write(move |tx| pause(tx)).await {
+            tracing::warn!(%error, "a connection's pause could not be kept");
         }
     }
 }
@@ -151,20 +234,5 @@ mod tests {
         for (status, headers, expected) in table {
             assert_eq!(until(status, headers), expected, "{status} {headers:?}");
         }
-    }
-
-    #[test]
-    fn a_pause_is_one_connections_and_the_longest_counts() {
-        let key = |id: &str| {
-            let (tenant, integration) =
-                (TenantId::parse("t").unwrap(), IntegrationId::parse("i").unwrap());
-            (tenant, integration, ConnectionId::parse(id).unwrap())
-        };
-        let (paces, at) = (Paces::default(), Timestamp::from_millis);
-        paces.pause(&key("a"), at(100), at(0));
-        paces.pause(&key("a"), at(50), at(0));
-        assert_eq!(paces.wait(&key("a"), at(40)), Some(Duration::from_millis(60)));
-        assert_eq!(paces.wait(&key("a"), at(100)), None);
-        assert_eq!(paces.wait(&key("b"), at(40)), None);
     }
 }

@@ -164,6 +164,11 @@ impl Outgoing {
         }
     }
 
+    /// The answer is decoded as it comes: what can't be is not asked for.
+    pub(super) fn streams(&mut self) {
+        self.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"));
+    }
+
     pub(super) fn drop_body(&mut self) {
         self.body = Bytes::new();
         for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE] {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bulkhead_egress::SendError;
 use bulkhead_types::Timestamp;
-use bytes::Bytes;
 use http::{HeaderMap, Response, header};
 
 use super::request::{ProxyRequest, RetryHeader};
@@ -39,8 +38,8 @@ impl Told {
         self.0
     }
 
-    pub(super) fn of(
-        result: &Result<Response<Bytes>, SendError>,
+    pub(super) fn of<T>(
+        result: &Result<Response<T>, SendError>,
         request: &ProxyRequest,
         hints: Option<&RetryHints>,
         now: Timestamp,

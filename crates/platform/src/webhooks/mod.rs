@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use bulkhead_engine::{Idempotency, Submit};
 use bulkhead_store::catalog;
-use bulkhead_types::{ConnectionId, FunctionKind, IntegrationId, TenantId, Trigger, Version};
+use bulkhead_types::{
+    ConcurrencyKey, ConnectionId, FunctionKind, IntegrationId, TenantId, Trigger, Version,
+};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -58,6 +60,14 @@ pub enum Received {
     Delivery(WebhookDelivery),
     /// It was a question, with this answer.
     Challenge(Challenge),
+}
+
+/// Where deliveries of a connection stand behind each other, for each function that handles them.
+fn line_of(version: &Version, connection: &ConnectionId) -> ConcurrencyKey {
+    let spec = &version.spec;
+    let place = format!("{}/{}/{}/{connection}", spec.integration, spec.kind.as_str(), spec.name);
+    let digest = hex::encode(&Sha256::digest(place.as_bytes())[..16]);
+    ConcurrencyKey { name: format!("webhooks-{digest}"), max: 1 }
 }
 
 fn denied(why: &dyn std::fmt::Display) -> PlatformError {
@@ -141,6 +151,9 @@ impl Platform {
             let mut submit: Submit =
                 submit_of(version, Trigger::Webhook, delivery.input_of(version));
             submit.connection.clone_from(&connection);
+            if let Some(connection) = connection.as_ref().filter(|_| settings.ordered) {
+                submit.concurrency = Some(line_of(version, connection));
+            }
             submit.idempotency = id.clone().map(|key| Idempotency { key, ttl: DELIVERY_TTL });
             self.submit(submit)
         });

@@ -90,6 +90,10 @@ pub struct WebhookSettings {
     /// Or the dotted path of it in the JSON body. Default: `id` for Stripe, `event_id` for Slack.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery_body: Option<String>,
+    /// Deliveries of one connection are handled one at a time by each function, in the order in which they came. One
+    /// that is tried again after a wait does not hold up the others.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ordered: bool,
     /// How the connection is found; without it handlers run without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection: Option<WebhookMatch>,

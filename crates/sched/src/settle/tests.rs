@@ -93,6 +93,12 @@ fn a_sync_comes_back_when_it_was_told_to_and_an_action_asks_first() {
     failed -> failed (boom, Upstream)
     ");
     insta::assert_snapshot!(story(0, false, &attempts[..1]), @"failed -> failed (boom, Upstream)");
+    // One that gets on between two limits goes on for as long as it does.
+    let told = failed(Fault::Upstream, Retry::After(Duration::from_secs(90)));
+    let attempts = [vec![(told.clone(), Moved); 6], vec![(told, Stayed); 4]].concat();
+    let story = story_of(FunctionKind::Sync, 0, false, &attempts);
+    let ends: Vec<_> = story.lines().map(|line| line.contains("again")).collect();
+    assert_eq!(ends, [[true; 6].as_slice(), &[true; 3], &[false]].concat(), "{story}");
 }
 
 #[test]

@@ -70,21 +70,21 @@ pub(crate) async fn call(
     }))
 }
 
-/// Lines of a lease that is lost are dropped, as the platform does: another attempt writes by now.
+/// Lines of a lease that is lost are refused: another attempt writes by now.
 pub(crate) async fn log(
     State(app): State<App>,
     token: Token,
     Json(log): Json<LogRequest>,
 ) -> Result<axum::Json<Value>, ApiError> {
     token.speaks_for(&log.worker)?;
-    if let Some(lease) = held::lease(&app, &log.worker, &log.lease).await? {
-        let line = |line: bulkhead_api::worker::Line| LogLine {
-            at: line.at,
-            level: line.level,
-            message: line.message,
-        };
-        app.inner.platform.log(&lease, log.lines.into_iter().map(line).collect()).await?;
-    }
+    let lease = held::lease(&app, &log.worker, &log.lease).await?;
+    let lease = lease.ok_or_else(|| lost(&log.lease))?;
+    let line = |line: bulkhead_api::worker::Line| LogLine {
+        at: line.at,
+        level: line.level,
+        message: line.message,
+    };
+    app.inner.platform.log(&lease, log.lines.into_iter().map(line).collect()).await?;
     Ok(axum::Json(Value::Null))
 }
 
@@ -94,8 +94,8 @@ pub(crate) async fn event(
     Json(said): Json<EventRequest>,
 ) -> Result<axum::Json<Value>, ApiError> {
     token.speaks_for(&said.worker)?;
-    if let Some(lease) = held::lease(&app, &said.worker, &said.lease).await? {
-        app.inner.platform.event(&lease, said.event).await?;
-    }
+    let lease = held::lease(&app, &said.worker, &said.lease).await?;
+    let lease = lease.ok_or_else(|| lost(&said.lease))?;
+    app.inner.platform.event(&lease, said.event).await?;
     Ok(axum::Json(Value::Null))
 }

@@ -417,6 +417,16 @@ impl Store for SimStore {
         self.inner().share(tenant).await
     }
 
+    async fn endings(&self, limit: usize) -> Result<Vec<ExecutionId>, StoreError> {
+        self.before("endings").await?;
+        self.inner().endings(limit).await
+    }
+
+    async fn forget_endings(&self, ids: Vec<ExecutionId>) -> Result<(), StoreError> {
+        self.before("forget_endings").await?;
+        self.inner().forget_endings(ids).await
+    }
+
     async fn checkpoint(&self, scope: String) -> Result<Option<Checkpoint>, StoreError> {
         self.before("checkpoint").await?;
         self.inner().checkpoint(scope).await

@@ -6,6 +6,7 @@ mod connections;
 mod deployments;
 mod integrations;
 mod notifications;
+mod paces;
 mod renewal;
 mod sealed;
 mod syncs;
@@ -32,6 +33,7 @@ pub use notifications::{
     notifications, put_target, remove_old_notifications, remove_target, take_due_notifications,
     target, update_notification,
 };
+pub use paces::{PaceOf, Turns, pause, paused_until, take_turns};
 pub use renewal::{claim_renewal, finish_renewal};
 pub use sealed::{SEALED_PLACES, SealedPlace, SealedRow, put_sealed, sealed};
 pub use syncs::{frequencies, put_frequency, remove_frequencies_of};

@@ -140,6 +140,13 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<ExecutionId>, StoreError>;
 
+    /// Executions that ended and that the tenant's product is to be told of, at most `limit`, in no order. Each is
+    /// there from the transaction that ended it until it is forgotten.
+    async fn endings(&self, limit: usize) -> Result<Vec<ExecutionId>, StoreError>;
+
+    /// What there is to tell of these is kept.
+    async fn forget_endings(&self, ids: Vec<ExecutionId>) -> Result<(), StoreError>;
+
     /// The checkpoint kept under `scope`.
     async fn checkpoint(&self, scope: String) -> Result<Option<Checkpoint>, StoreError>;
 

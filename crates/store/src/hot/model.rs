@@ -56,14 +56,17 @@ pub struct Submit {
     pub overlap: Overlap,
     /// The execution that it repeats, for people.
     pub retry_of: Option<ExecutionId>,
+    /// Whether the tenant's product is to be told when it ends ([`super::Store::endings`]).
+    pub told: bool,
 }
 
 impl Submit {
     /// An execution with default limits, no retries and no deadline. A sync joins its live execution, unless what
-    /// made it is a webhook: each of those must be handled.
+    /// made it is a webhook: each of those must be handled. The ends of syncs are told of: nobody waits for them.
     #[must_use]
     pub fn new(function: FunctionKey, version: VersionId, trigger: Trigger, input: Value) -> Self {
-        let exclusive = function.kind == FunctionKind::Sync && trigger != Trigger::Webhook;
+        let is_sync = function.kind == FunctionKind::Sync;
+        let exclusive = is_sync && trigger != Trigger::Webhook;
         Self {
             function,
             version,
@@ -77,6 +80,7 @@ impl Submit {
             concurrency: None,
             overlap: if exclusive { Overlap::Join } else { Overlap::Allowed },
             retry_of: None,
+            told: is_sync,
         }
     }
 }

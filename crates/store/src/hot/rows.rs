@@ -32,6 +32,8 @@ pub(crate) struct Row {
     pub(crate) exclusive: Option<String>,
     pub(crate) start_by: Option<Timestamp>,
     pub(crate) concurrency: Option<ConcurrencyKey>,
+    /// Its end is told to the tenant's product.
+    pub(crate) told: bool,
     pub(crate) units: Units,
     pub(crate) created_at: Timestamp,
     // What changes from here on.
@@ -216,6 +218,8 @@ pub(crate) trait Rows {
     /// Keeps how an attempt ended, under its execution and number.
     fn end_attempt(&mut self, attempt: &AttemptRow) -> Result<()>;
     fn append_event(&mut self, id: &ExecutionId, event: &TimelineEvent) -> Result<()>;
+    /// Keeps that an execution has ended, for those who tell the tenant's product.
+    fn keep_ending(&mut self, id: &ExecutionId) -> Result<()>;
 
     /// Tells the other servers on the same database, once the step is kept; nobody where there can be none.
     fn tell(&mut self, _news: News) {}

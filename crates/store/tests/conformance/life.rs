@@ -5,12 +5,17 @@ use std::time::Duration;
 use bulkhead_sched::share::ShareLimits;
 use bulkhead_store::hot::model::{CancelResult, Idempotency, Settled, SubmitError};
 use bulkhead_types::{
-    ConnectionId, ErrorInfo, ExecutionState, Fault, Fence, FunctionKind, RetryPolicy, Timestamp,
-    Trigger, Usage,
+    ConnectionId, ErrorInfo, ExecutionId, ExecutionState, Fault, Fence, FunctionKind, RetryPolicy,
+    Timestamp, Trigger, Usage,
 };
 use serde_json::json;
 
 use crate::world::{World, accepted, action, done, failed, submit, sync, tenant, worker};
+
+fn sorted(mut ids: Vec<ExecutionId>) -> Vec<ExecutionId> {
+    ids.sort();
+    ids
+}
 
 crate::cases! {
     async fn what_was_submitted_is_what_runs_and_what_it_returned_is_kept(world: World) {
@@ -41,6 +46,38 @@ crate::cases! {
         assert_eq!(attempts[0].started_at, started_at);
         assert_eq!((attempts[0].outcome.as_deref(), attempts[0].start.as_deref()), (Some("completed"), Some("parked")));
         assert_eq!(world.counts("acme").await, "0/0/0");
+    }
+
+    async fn ends_that_are_to_be_told_are_kept_until_they_were(world: World) {
+        let mut asked = action("acme");
+        asked.told = true;
+        let (told, not_told) = (world.submit(asked.clone()).await, world.submit(action("acme")).await);
+        let (cancelled, synced) = (world.submit(asked.clone()).await, world.submit(sync("acme")).await);
+        asked.start_by = Some(world.now().after(Duration::from_secs(1)));
+        asked.function.tenant = tenant("late");
+        let expired = world.submit(asked).await;
+        world.store.cancel(tenant("acme"), cancelled.clone(), world.now()).await.unwrap();
+        world.pass(Duration::from_secs(2));
+        world.tick().await;
+        let leases = world.lease(9_usize).await;
+        assert_eq!(leases.len(), 3);
+        assert_eq!(sorted(world.store.endings(9).await.unwrap()), sorted(vec![cancelled.clone(), expired.clone()]));
+        for lease in &leases {
+            world.settle(&lease.lease, done()).await;
+        }
+        assert_eq!(world.state(&not_told).await, ExecutionState::Succeeded);
+        let all = sorted(vec![told.clone(), cancelled.clone(), synced.clone(), expired.clone()]);
+        assert_eq!(sorted(world.store.endings(9).await.unwrap()), all);
+        assert_eq!(world.store.endings(3).await.unwrap().len(), 3);
+        world.store.forget_endings(vec![told, cancelled, expired]).await.unwrap();
+        assert_eq!(world.store.endings(9).await.unwrap(), [synced]);
+    }
+
+    async fn an_attempt_that_is_followed_by_another_is_no_end(world: World) {
+        world.submit(sync("acme")).await;
+        let lease = world.lease_one().await.lease;
+        world.settle(&lease, bulkhead_types::Outcome::Interrupted).await;
+        assert!(world.store.endings(9).await.unwrap().is_empty());
     }
 
     async fn a_final_execution_never_changes(world: World) {

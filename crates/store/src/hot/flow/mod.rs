@@ -79,12 +79,18 @@ fn end_at_rest(
     row.ended_at = Some(now);
     row.error = Some(end.error);
     row.fault = Some(end.fault);
+    tell_of(rows, row)?;
     forget_checkpoint(rows, row)?;
     rows.update(row)?;
     match stood {
         Some(stood) => gates::leave(rows, share, row, stood),
         None => Ok(()),
     }
+}
+
+/// An execution ended: the product is told, if it was to be. In the step that ends it, so that no crash comes between.
+fn tell_of(rows: &mut dyn Rows, row: &Row) -> Result<()> {
+    if row.told { rows.keep_ending(&row.id) } else { Ok(()) }
 }
 
 /// How an execution that does not run ends.

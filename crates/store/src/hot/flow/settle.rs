@@ -9,7 +9,7 @@ use bulkhead_types::{
 
 use super::super::model::{INLINE_BYTES_MAX, Settled, Settlement, Tick};
 use super::super::rows::{AttemptRow, Payload, Result, Row, Rows};
-use super::{forget_checkpoint, gates, queue, share_of, shift};
+use super::{forget_checkpoint, gates, queue, share_of, shift, tell_of};
 
 /// An outcome with its output written out, so that the writer's time is not spent on it.
 #[derive(Debug)]
@@ -64,6 +64,7 @@ pub(crate) fn settle(
         Next::End(state) => {
             shift(&mut share, &mut row, state);
             row.ended_at = Some(now);
+            tell_of(rows, &row)?;
             if version > 0 {
                 forget_checkpoint(rows, &row)?;
             }

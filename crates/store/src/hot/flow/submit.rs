@@ -56,7 +56,6 @@ pub(crate) fn prepare(
         let kept = Key { scope: scope.clone(), key: key.key, expires_at: now.after(key.ttl) };
         fits.then_some(kept).ok_or(SubmitError::BadIdempotencyKey)
     });
-    let units = submit.limits.units();
     let fits = |key: &ConcurrencyKey| {
         let plain = !key.name.chars().any(char::is_control);
         (1..=CONCURRENCY_KEY_BYTES_MAX).contains(&key.name.len()) && plain && key.max > 0
@@ -84,7 +83,8 @@ pub(crate) fn prepare(
         exclusive,
         start_by: submit.start_by,
         concurrency: submit.concurrency,
-        units,
+        told: submit.told,
+        units: submit.limits.units(),
         created_at: now,
         state: ExecutionState::Queued,
         ready_at: now,
@@ -170,6 +170,7 @@ pub(crate) fn again(row: Row, input: Value) -> Result<Submit, StoreError> {
         concurrency: row.concurrency,
         overlap: if row.exclusive.is_some() { Overlap::Join } else { Overlap::Allowed },
         retry_of: Some(row.id),
+        told: row.told,
     })
 }
 

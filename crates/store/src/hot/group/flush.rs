@@ -54,6 +54,7 @@ impl Desk {
         self.accepted.clear();
         self.begun.clear();
         self.ended.clear();
+        self.endings.clear();
         self.workers.clear();
         self.shares.values_mut().for_each(|(_, changed)| *changed = false);
         self.keys.values_mut().for_each(|(_, changed)| *changed = false);
@@ -151,6 +152,7 @@ fn new<'a>(rows: &'a [Written<'a>]) -> Vec<Column<'a>> {
             new.row.concurrency.as_ref().map(|key| &key.name)
         }),
         column(int("concurrency_max"), rows, |new| new.row.concurrency.as_ref().map(|key| key.max)),
+        column(int("told"), rows, |new| new.row.told),
         column(int("cpu_units"), rows, |new| new.row.units.cpu),
         column(int("memory_units"), rows, |new| new.row.units.memory_mib),
         column(int("created_at"), rows, |new| new.row.created_at.as_millis()),
@@ -228,9 +230,9 @@ fn attempts<'a>(desk: &'a Desk, errors: &'a [Option<String>]) -> Vec<Batch<'a>> 
     batches
 }
 
-/// Shares, idempotency keys, workers and the virtual clock.
+/// Shares, idempotency keys, workers, endings and the virtual clock.
 fn others(desk: &Desk) -> Vec<Batch<'_>> {
-    let mut batches = vec![shares(desk), keys(desk), workers(desk)];
+    let mut batches = vec![shares(desk), keys(desk), workers(desk), endings(desk)];
     if let Some((clock, true)) = &desk.clock {
         let sql = "UPDATE virtual_clock SET vtime_us = new.vtime_us FROM unnest(CAST($1 AS BIGINT[])) AS new(vtime_us)";
         let columns = vec![column(int("vtime_us"), std::slice::from_ref(clock), |clock| clock.0)];
@@ -290,6 +292,13 @@ fn workers(desk: &Desk) -> Batch<'_> {
     ];
     let (mut sql, columns) = insert("workers", columns, "(id)");
     sql.push_str(" WHERE workers.expires_at < excluded.expires_at");
+    (sql, columns)
+}
+
+fn endings(desk: &Desk) -> Batch<'_> {
+    let columns = vec![column(text("execution"), &desk.endings, |id| id.as_str())];
+    let (mut sql, columns) = insert("endings", columns, "");
+    sql.push_str(" ON CONFLICT (execution) DO NOTHING");
     (sql, columns)
 }
 

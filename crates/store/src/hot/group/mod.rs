@@ -61,6 +61,8 @@ pub(crate) struct Desk {
     workers: HashMap<WorkerId, Timestamp>,
     begun: Vec<Attempt>,
     ended: Vec<AttemptRow>,
+    /// Executions that ended and are told of.
+    endings: Vec<ExecutionId>,
 }
 
 /// What an idempotency key names, and until when.

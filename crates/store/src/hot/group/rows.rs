@@ -306,6 +306,12 @@ impl Rows for GroupRows<'_> {
         self.settled()?.append_event(id, event)
     }
 
+    fn keep_ending(&mut self, id: &ExecutionId) -> Result<()> {
+        self.conn.note_change();
+        self.desk.endings.push(id.clone());
+        Ok(())
+    }
+
     fn tell(&mut self, news: News) {
         self.conn.tell(&news);
     }

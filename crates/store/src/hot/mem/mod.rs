@@ -244,6 +244,15 @@ impl Store for MemStore {
         self.with(|rows| flow::submit::repeated(rows, &function, &key, now))
     }
 
+    async fn endings(&self, limit: usize) -> Result<Vec<ExecutionId>, StoreError> {
+        Ok(self.with(|rows| rows.endings.iter().take(limit).cloned().collect()))
+    }
+
+    async fn forget_endings(&self, ids: Vec<ExecutionId>) -> Result<(), StoreError> {
+        self.with(|rows| rows.endings.retain(|id| !ids.contains(id)));
+        Ok(())
+    }
+
     async fn checkpoint(&self, scope: String) -> Result<Option<Checkpoint>, StoreError> {
         Ok(self.with(|rows| rows.checkpoints.get(&scope).cloned()))
     }

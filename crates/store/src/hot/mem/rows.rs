@@ -39,6 +39,7 @@ pub(super) struct MemRows {
     attempts: BTreeMap<(ExecutionId, u32), AttemptRow>,
     pub(super) events: HashMap<ExecutionId, Vec<TimelineEvent>>,
     pub(super) checkpoints: HashMap<String, Checkpoint>,
+    pub(super) endings: BTreeSet<ExecutionId>,
     schedules: BTreeMap<ScheduleKey, Schedule>,
     due: BTreeSet<(Timestamp, ScheduleKey)>,
 }
@@ -393,6 +394,7 @@ impl Rows for MemRows {
         self.payloads.retain(|(execution, _), _| execution != id);
         self.attempts.retain(|(execution, _), _| execution != id);
         self.events.remove(id);
+        self.endings.remove(id);
         Ok(())
     }
 
@@ -424,6 +426,11 @@ impl Rows for MemRows {
         if u64::try_from(events.len()).unwrap_or(u64::MAX) < TIMELINE_EVENTS_MAX {
             events.push(event.clone());
         }
+        Ok(())
+    }
+
+    fn keep_ending(&mut self, id: &ExecutionId) -> Result<()> {
+        self.endings.insert(id.clone());
         Ok(())
     }
 

@@ -28,7 +28,7 @@ macro_rules! select_executions {
     (@ $payloads:literal, $($from:literal),+) => {
         concat!(
             "SELECT seq, id, tenant, integration, kind, name, version, connection, \"trigger\", \
-             retry_of, limits, retry, scope, exclusive, start_by, concurrency_key, concurrency_max, \
+             retry_of, limits, retry, scope, exclusive, start_by, concurrency_key, concurrency_max, told, \
              cpu_units, memory_units, created_at, state, ready_at, rank, place, gate, lane, passed, \
              attempts, fence, worker, leased_at, charged_us, checkpoint_at_start, failures, stalls, \
              losses, cancel_asked, started_at, ended_at, error, fault, wall_ms, cpu_us, memory_peak, \
@@ -63,6 +63,7 @@ pub(in crate::hot) fn execution(row: &SqlRow<'_>) -> Result<Row> {
         exclusive: next.get()?,
         start_by: next.maybe_time()?,
         concurrency: next.concurrency()?,
+        told: next.get()?,
         units: Units { cpu: next.get()?, memory_mib: next.get()? },
         created_at: next.time()?,
         state: next.word(ExecutionState::parse)?,

@@ -239,6 +239,14 @@ impl Store for SqliteStore {
         self.write(move |rows| flow::submit::repeated(rows, &function, &key, now)).await
     }
 
+    async fn endings(&self, limit: usize) -> Result<Vec<ExecutionId>, StoreError> {
+        self.db.read(move |conn| read::endings(conn, limit)).await
+    }
+
+    async fn forget_endings(&self, ids: Vec<ExecutionId>) -> Result<(), StoreError> {
+        self.db.write(move |tx| rows::forget_endings(tx, &ids)).await
+    }
+
     async fn checkpoint(&self, scope: String) -> Result<Option<Checkpoint>, StoreError> {
         self.db.read(move |conn| checkpoints::get(conn, &scope)).await
     }

@@ -9,7 +9,7 @@ use super::super::flow;
 use super::super::model::{ExecutionFilter, Page, Schedule, ScheduleKey, Submit};
 use super::super::rows::{AttemptRow, Payload, Result, Row};
 use super::columns::{self, ATTEMPT, GATE, SCHEDULE, select_executions};
-use super::rows::{find_schedule, payload};
+use super::rows::{find_schedule, id_of, payload};
 use super::statements as sql;
 use crate::db::{Conn, Params, Row as SqlRow, Value as SqlValue, from_json, params};
 
@@ -103,6 +103,10 @@ impl<'a> Wheres<'a> {
 pub(super) fn attempts(conn: &Conn, id: &ExecutionId) -> Result<Vec<AttemptRow>> {
     let sql = format!("SELECT {ATTEMPT} FROM attempts WHERE execution = ? ORDER BY number");
     conn.all(&sql, params![id.as_str()], columns::attempt)
+}
+
+pub(super) fn endings(conn: &Conn, limit: usize) -> Result<Vec<ExecutionId>> {
+    conn.all(sql::ENDINGS, params![limit], |row| id_of(row, 0))
 }
 
 pub(super) fn timeline(conn: &Conn, id: &ExecutionId) -> Result<Vec<TimelineEvent>> {

@@ -52,6 +52,13 @@ pub(super) fn remove_schedule(tx: &Conn, key: &ScheduleKey) -> Result<bool> {
     Ok(tx.execute(sql, Params::Placed(&schedule_key(key)))? > 0)
 }
 
+pub(super) fn forget_endings(tx: &Conn, ids: &[ExecutionId]) -> Result<()> {
+    for id in ids {
+        tx.execute(sql::FORGET_ENDING, params![id.as_str()])?;
+    }
+    Ok(())
+}
+
 fn schedule_key(key: &ScheduleKey) -> [Value<'_>; 5] {
     let ScheduleKey { function, connection } = key;
     let connection = connection.as_ref().map_or("", |connection| connection.as_str());
@@ -78,9 +85,9 @@ impl Rows for SqliteRows<'_> {
         let function = &row.function;
         self.execute(
             "INSERT INTO executions (id, tenant, integration, kind, name, version, connection, \"trigger\", retry_of,
-               input, limits, retry, scope, exclusive, start_by, concurrency_key, concurrency_max, cpu_units,
+               input, limits, retry, scope, exclusive, start_by, concurrency_key, concurrency_max, told, cpu_units,
                memory_units, created_at, state, ready_at, rank, place, gate, lane)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             params![
                 row.id.as_str(),
                 function.tenant.as_str(),
@@ -99,6 +106,7 @@ impl Rows for SqliteRows<'_> {
                 row.start_by.map(Timestamp::as_millis),
                 row.concurrency.as_ref().map(|key| &key.name),
                 row.concurrency.as_ref().map(|key| key.max),
+                row.told,
                 row.units.cpu,
                 row.units.memory_mib,
                 row.created_at.as_millis(),
@@ -422,6 +430,11 @@ impl Rows for SqliteRows<'_> {
         Ok(())
     }
 
+    fn keep_ending(&mut self, id: &ExecutionId) -> Result<()> {
+        self.execute(sql::KEEP_ENDING, params![id.as_str()])?;
+        Ok(())
+    }
+
     fn schedule(&mut self, key: &ScheduleKey) -> Result<Option<Schedule>> {
         find_schedule(self.tx, key)
     }
@@ -457,7 +470,7 @@ impl Rows for SqliteRows<'_> {
     }
 }
 
-fn id_of(row: &SqlRow<'_>, place: usize) -> Result<ExecutionId> {
+pub(super) fn id_of(row: &SqlRow<'_>, place: usize) -> Result<ExecutionId> {
     let text: String = row.get(place)?;
     ExecutionId::parse(&text).map_err(|error| corrupt("executions", &error))
 }

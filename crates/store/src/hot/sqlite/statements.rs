@@ -51,7 +51,17 @@ pub(super) const OLDEST_AFTER: &str = "SELECT seq, id, created_at, state FROM ex
      WHERE seq > ? ORDER BY seq LIMIT ?";
 
 /// An execution and all that it left but records, which belong to its connection.
-pub(super) const REMOVE: [&str; 5] = [
+/// An execution ends once; `retry` makes another.
+pub(super) const KEEP_ENDING: &str =
+    "INSERT INTO endings (execution) VALUES (?) ON CONFLICT (execution) DO NOTHING";
+
+/// In no order: each is told of as soon as somebody looks.
+pub(super) const ENDINGS: &str = "SELECT execution FROM endings LIMIT ?";
+
+pub(super) const FORGET_ENDING: &str = "DELETE FROM endings WHERE execution = ?";
+
+pub(super) const REMOVE: [&str; 6] = [
+    "DELETE FROM endings WHERE execution = ?",
     "DELETE FROM payloads WHERE execution = ?",
     "DELETE FROM attempts WHERE execution = ?",
     "DELETE FROM timeline WHERE execution = ?",

@@ -1,0 +1,232 @@
+//! Bodies that pass through the proxy piece by piece, in both directions, so that their length is nobody's memory.
+//!
+//! An answer's body is read by a task of its own, at the pace of whoever takes it: one piece waits, no more are read
+//! until it is taken, and the API is kept waiting meanwhile (its connection's window fills up). A taker that stands
+//! still for [`IDLE_MAX`] is given up, and the connection to the API with it. Credentials that the API reflects are
+//! taken out on the way, as they are of answers that are read as a whole, across the borders of pieces as well.
+
+use std::time::Duration;
+
+use bulkhead_egress::{Body, BodyLimits, HttpClient, SendError, Upload};
+use bulkhead_protocol::CallError;
+use bulkhead_types::{ConnectionId, IntegrationId, TenantId};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::answer::{REDACTED, redacted_text};
+use super::{ProxyRequest, Taken, WaitLimits, no_response};
+use crate::platform::Platform;
+
+/// Bytes of a streamed answer.
+const STREAM_BYTES_MAX: u64 = 5 << 30;
+
+/// From one piece to the next, of the API's and of whoever takes them.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// A streamed answer in all.
+const STREAM_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Pieces on the way: the one that waits to be taken.
+const PIECES_MAX: usize = 1;
+
+/// An answer whose body is still to come.
+#[derive(Debug)]
+pub struct Streamed {
+    /// What it says.
+    pub status: StatusCode,
+    /// Without the connection's credentials.
+    pub headers: HeaderMap,
+    /// When it makes sense to come back, if it said so.
+    pub retry_after: Option<Duration>,
+    /// The body, likewise; an error is the last.
+    pub body: mpsc::Receiver<Result<Bytes, StreamError>>,
+}
+
+/// Why a streamed body broke off.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StreamError(#[from] SendError);
+
+impl Taken for Body {
+    async fn take(
+        client: &HttpClient,
+        request: Request<Bytes>,
+        upload: Option<Upload>,
+        deadline: Instant,
+    ) -> Result<Response<Self>, SendError> {
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "tokio's clock: what its time-outs are measured by"
+        )]
+        let until = Instant::now() + STREAM_MAX;
+        let limits = BodyLimits { bytes: STREAM_BYTES_MAX, idle: IDLE_MAX, until };
+        client.open(request, upload, deadline, limits).await
+    }
+}
+
+impl Platform {
+    /// Calls an integration's API on behalf of a connection, as [`Platform::proxy`] does; the answer's body comes
+    /// piece by piece, whatever its status. An `upload` is the request's body instead of `request`'s: it can be sent
+    /// once only, so nothing is tried again then, and no redirect followed that would repeat it.
+    ///
+    /// # Errors
+    /// As a function would see them.
+    pub async fn proxy_stream(
+        &self,
+        tenant: &TenantId,
+        integration: &IntegrationId,
+        connection: Option<ConnectionId>,
+        request: (ProxyRequest, Option<Upload>),
+        patience: Duration,
+    ) -> Result<Streamed, CallError> {
+        let (request, upload) = request;
+        let until = self.now().after(patience);
+        let limits = WaitLimits { until, wait_until: until, hold: Duration::MAX };
+        let streamed = async {
+            let connection = connection.as_ref();
+            let client = self.egress(tenant).await?.client;
+            let mut job =
+                self.job(tenant, integration, connection, &request, client, limits).await?;
+            job.outgoing.streams();
+            job.upload = upload;
+            let ended = self.carry_out::<Body>(job, &request).await?;
+            let response = ended.result.map_err(|error| no_response(&error))?;
+            let (head, body) = response.into_parts();
+            let secrets = ended.attach.secrets();
+            let headers = redacted_headers(&head.headers, &secrets);
+            let (pieces, taken) = mpsc::channel(PIECES_MAX);
+            tokio::spawn(pump(body, Scrubber::new(secrets), pieces));
+            let (status, retry_after) = (head.status, ended.wait);
+            Ok(Streamed { status, headers, retry_after, body: taken })
+        };
+        streamed.await.map_err(|failure: crate::calls::Failure| failure.0)
+    }
+}
+
+/// Hands pieces over until the body ends, breaks off, or nobody takes them any more.
+async fn pump(
+    mut body: Body,
+    mut scrubber: Scrubber,
+    pieces: mpsc::Sender<Result<Bytes, StreamError>>,
+) {
+    loop {
+        let piece = tokio::select! {
+            piece = body.piece() => piece,
+            () = pieces.closed() => return,
+        };
+        let (piece, last) = match piece {
+            Some(Ok(piece)) => (Ok(scrubber.feed(&piece)), false),
+            Some(Err(error)) => (Err(error.into()), true),
+            None => (Ok(scrubber.finish()), true),
+        };
+        let is_empty = matches!(&piece, Ok(piece) if piece.is_empty());
+        if !is_empty && pieces.send_timeout(piece, IDLE_MAX).await.is_err() {
+            tracing::debug!("a streamed answer was not taken");
+            return;
+        }
+        if last {
+            return;
+        }
+    }
+}
+
+fn redacted_headers(headers: &HeaderMap, secrets: &[String]) -> HeaderMap {
+    let clean = |value: &HeaderValue| {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let found = secrets.iter().any(|secret| text.contains(secret.as_str()));
+        // What was taken out leaves text that a header can have.
+        if found {
+            HeaderValue::try_from(redacted_text(&text, secrets)).ok()
+        } else {
+            Some(value.clone())
+        }
+    };
+    let kept = headers.iter().filter_map(|(name, value)| Some((name.clone(), clean(value)?)));
+    let mut shown = HeaderMap::new();
+    for (name, value) in kept {
+        shown.append(name, value);
+    }
+    shown
+}
+
+/// Takes secrets out of a body that comes in pieces. What could be the beginning of one waits for the next piece.
+struct Scrubber {
+    secrets: Vec<Vec<u8>>,
+    longest: usize,
+    kept: BytesMut,
+}
+
+impl Scrubber {
+    fn new(secrets: Vec<String>) -> Self {
+        let secrets: Vec<_> = secrets.into_iter().map(String::into_bytes).collect();
+        let longest = secrets.iter().map(Vec::len).max().unwrap_or(0);
+        Self { secrets, longest, kept: BytesMut::new() }
+    }
+
+    fn feed(&mut self, piece: &Bytes) -> Bytes {
+        if self.secrets.is_empty() {
+            return piece.clone();
+        }
+        self.kept.extend_from_slice(piece);
+        let safe = self.kept.len().saturating_sub(self.longest - 1);
+        self.pass(safe)
+    }
+
+    fn finish(&mut self) -> Bytes {
+        self.pass(self.kept.len())
+    }
+
+    /// Lets through what begins before `safe`: a secret that begins there is there as a whole.
+    fn pass(&mut self, safe: usize) -> Bytes {
+        let mut clean = BytesMut::with_capacity(safe);
+        let mut at = 0;
+        while at < safe {
+            let rest = &self.kept[at..];
+            let found = self.secrets.iter().filter_map(|secret| {
+                memchr::memmem::find(rest, secret).map(|from| (from, secret.len()))
+            });
+            // The first, and of those that begin together the longest.
+            match found.min_by_key(|(from, length)| (*from, usize::MAX - length)) {
+                Some((from, length)) if at + from < safe => {
+                    clean.extend_from_slice(&rest[..from]);
+                    clean.extend_from_slice(REDACTED.as_bytes());
+                    at += from + length;
+                }
+                _ => {
+                    clean.extend_from_slice(&rest[..safe - at]);
+                    at = safe;
+                }
+            }
+        }
+        drop(self.kept.split_to(at));
+        clean.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scrubbed(text: &str, secrets: &[&str], piece: usize) -> String {
+        let mut scrubber = Scrubber::new(secrets.iter().map(|&secret| secret.to_owned()).collect());
+        let mut clean = Vec::new();
+        for piece in text.as_bytes().chunks(piece) {
+            clean.extend_from_slice(&scrubber.feed(&Bytes::copy_from_slice(piece)));
+        }
+        clean.extend_from_slice(&scrubber.finish());
+        String::from_utf8_lossy(&clean).into_owned()
+    }
+
+    #[test]
+    fn secrets_are_found_wherever_pieces_end() {
+        let text = "a token-1 b token-12 token-1token-1 c token-";
+        let secrets = ["token-1", "token-12"];
+        let expected = "a [redacted] b [redacted] [redacted][redacted] c token-";
+        for piece in 1..=text.len() {
+            assert_eq!(scrubbed(text, &secrets, piece), expected, "pieces of {piece}");
+        }
+        assert_eq!(scrubbed(text, &[], 3), text);
+    }
+}
