@@ -219,6 +219,14 @@ impl Reader<'_> {
         Ok(u32::try_from(number).unwrap_or(max))
     }
 
+    /// Memory; `usual` where nothing is said.
+    fn mib(&self, key: &'static str, min: u32, usual: u64) -> Result<u64, ConfigError> {
+        match self.text(key).0.as_str() {
+            "" => Ok(usual),
+            _ => Ok(u64::from(self.small(key, min, 1 << 30)?)),
+        }
+    }
+
     fn secret(&self, key: &'static str, length_min: usize) -> Result<Option<Secret>, ConfigError> {
         let (value, origin) = self.text(key);
         if value.is_empty() {
@@ -239,6 +247,7 @@ impl Config {
     /// When a setting can't be understood; the error names it and where it was said.
     pub fn resolve(raw: &Raw, around: &Surroundings) -> Result<Self, ConfigError> {
         let read = Reader { raw };
+        let all_mib = memory_of(around.memory_mib);
         let runtime_dir = runtime_dir(&read, around);
         let beside = |text: &str| (!text.is_empty()).then(|| around.directory.join(text));
         let file = |key| read.get(key, |text| Ok(beside(text)));
@@ -274,15 +283,9 @@ impl Config {
             worker_token: read.secret("worker.token", 24)?,
             worker_token_file: file("worker.token_file")?,
             worker_plaintext: read.get("worker.plaintext", yes_or_no)?,
-            worker_memory_mib: match read.text("worker.memory_mib").0.as_str() {
-                "" => memory_of(around.memory_mib) / 4 * 3,
-                _ => u64::from(read.small("worker.memory_mib", 64, 1 << 30)?),
-            },
+            worker_memory_mib: read.mib("worker.memory_mib", 64, all_mib / 4 * 3)?,
             worker_parked: read.small("worker.parked", 0, 1_000)?,
-            worker_warm_memory_mib: match read.text("worker.warm_memory_mib").0.as_str() {
-                "" => memory_of(around.memory_mib) / 6,
-                _ => u64::from(read.small("worker.warm_memory_mib", 0, 1 << 30)?),
-            },
+            worker_warm_memory_mib: read.mib("worker.warm_memory_mib", 0, all_mib / 6)?,
             worker_idle: read.get("worker.idle", drain)?,
             worker_compartments: read.small("worker.compartments", 1, 10_000)?,
             worker_prewarm: read.get("worker.prewarm", yes_or_no)?,
