@@ -340,6 +340,7 @@ async fn a_log_has_no_credentials_of_its_connection_in_it() {
         idempotency_key: None,
         concurrency: None,
         start_within: None,
+        told: false,
     };
     world.platform.run_action(&tenant(), call).await.unwrap();
     let lease = world.lease().await;

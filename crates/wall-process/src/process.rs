@@ -70,9 +70,7 @@ fn stages() -> Vec<Stage<'static>> {
             child.slots = slots(&child.plan)?;
             Ok(())
         }),
-        Stage::new("mounts", |child| {
-            mounts::build(&child.plan)
-        }),
+        Stage::new("mounts", |child| mounts::build(&child.plan)),
         Stage::new("pivot_root", |child| mounts::pivot(child.plan.rootfs)),
         Stage::new("core_limit", |_| sys::limit(libc::RLIMIT_CORE, 0)),
         Stage::new("files_limit", |_| sys::limit_at_most(libc::RLIMIT_NOFILE, GUEST_FILES_MAX)),
