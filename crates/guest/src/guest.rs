@@ -95,7 +95,11 @@ pub(crate) struct Guest {
 /// When the configuration can't be read or the event loop can't be built. As process 1, leaving ends the
 /// compartment.
 pub fn run() -> io::Result<()> {
-    let config = read_config()?;
+    serve(read_config()?)
+}
+
+/// The same with a configuration at hand.
+pub(crate) fn serve(config: GuestConfig) -> io::Result<()> {
     let mut guest = Guest::new(config)?;
     let slots = u32::try_from(guest.config.slots.len()).unwrap_or(u32::MAX);
     guest.tell(&FromGuest::Hello { version: VERSION, slots });

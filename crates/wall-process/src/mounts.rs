@@ -1,12 +1,11 @@
 //! The compartment's file system: the read-only runtime image, and in it a small `/proc`, `/dev`, the bundle and one
 //! scratch directory per slot, each a file system of its own with size and inode limits.
 
-use std::ffi::CString;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use bulkhead_guest::place::{self, DATA};
 use bulkhead_wall::CompartmentSpec;
-use rustix::fs::{FileType, Mode, mknodat, symlink};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change,
     mount_remount, unmount,
@@ -14,24 +13,18 @@ use rustix::mount::{
 
 use crate::namespaces::{SLOT_UID_FIRST, host_uid};
 
-/// Where the slots' scratch directories are.
-pub const SCRATCH: &str = "/scratch";
+pub use bulkhead_guest::place::{SCRATCH, devices};
 
 /// Where bundles are.
 pub const BUNDLE: &str = "/bundle";
 
-/// The device files there are: name, major, minor.
-const DEVICES: [(&str, u32, u32); 5] =
-    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9)];
-
 const LOCKED: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
-const DATA: MountFlags = LOCKED.union(MountFlags::NOEXEC);
 
 /// Builds the file system below `rootfs`, in a mount namespace of its own.
 pub(crate) fn build(rootfs: &Path, spec: &CompartmentSpec, place: u32) -> io::Result<()> {
     keep_to_oneself()?;
     bind_read_only(rootfs, rootfs)?;
-    proc(rootfs)?;
+    place::proc(rootfs)?;
     devices(rootfs)?;
     bundles(rootfs, spec)?;
     scratch(rootfs, spec, place)
@@ -66,32 +59,6 @@ pub fn pivot(rootfs: &Path) -> io::Result<()> {
     std::env::set_current_dir("/")
 }
 
-fn proc(rootfs: &Path) -> io::Result<()> {
-    // Only processes, and of these only one's own: no kernel settings, no symbols, no keys, no interrupts.
-    mount("proc", rootfs.join("proc"), "proc", DATA, c"hidepid=invisible,subset=pid")?;
-    Ok(())
-}
-
-/// Mounts `/dev` with the five devices there are.
-///
-/// # Errors
-/// Those of the system calls.
-pub fn devices(rootfs: &Path) -> io::Result<()> {
-    let dev = rootfs.join("dev");
-    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
-    mount("tmpfs", &dev, "tmpfs", flags, c"size=64k,nr_inodes=32,mode=0755")?;
-    let dir = rustix::fs::open(&dev, rustix::fs::OFlags::PATH, Mode::empty())?;
-    for (name, major, minor) in DEVICES {
-        let number = rustix::fs::makedev(major, minor);
-        mknodat(&dir, name, FileType::CharacterDevice, Mode::from_raw_mode(0o666), number)?;
-        // mknod is subject to the umask.
-        rustix::fs::chmodat(&dir, name, Mode::from_raw_mode(0o666), rustix::fs::AtFlags::empty())?;
-    }
-    symlink("/proc/self/fd", dev.join("fd"))?;
-    mount_remount(&dev, flags | MountFlags::RDONLY, c"")?;
-    Ok(())
-}
-
 /// Mounts what the specification wants below `/bundle`.
 ///
 /// # Errors
@@ -122,29 +89,13 @@ fn inside_bundle(target: &Path) -> io::Result<PathBuf> {
 }
 
 fn scratch(rootfs: &Path, spec: &CompartmentSpec, place: u32) -> io::Result<()> {
-    let top = rootfs.join("scratch");
-    let inodes = u64::from(spec.slots) + 8;
-    mount(
-        "tmpfs",
-        &top,
-        "tmpfs",
-        DATA,
-        &*options(format!("size=64k,nr_inodes={inodes},mode=0711"))?,
-    )?;
-    for slot in 0..spec.slots {
-        let target = top.join(slot.to_string());
-        std::fs::create_dir(&target)?;
-        let uid = host_uid(place) + SLOT_UID_FIRST + slot;
-        let (size, inodes) = (spec.scratch_mib, spec.scratch_inodes);
-        let limits = format!("size={size}m,nr_inodes={inodes},mode=0700,uid={uid},gid={uid}");
-        mount("tmpfs", &target, "tmpfs", DATA, &*options(limits)?)?;
-    }
-    mount_remount(&top, DATA | MountFlags::RDONLY, c"")?;
-    Ok(())
-}
-
-fn options(text: String) -> io::Result<CString> {
-    Ok(CString::new(text)?)
+    let scratch = place::Scratch {
+        slots: spec.slots,
+        uid_first: host_uid(place) + SLOT_UID_FIRST,
+        mib: spec.scratch_mib,
+        inodes: spec.scratch_inodes,
+    };
+    place::scratch(rootfs, &scratch)
 }
 
 #[cfg(test)]
