@@ -21,6 +21,9 @@ command -v git >/dev/null || packages+=(git)
 command -v npm >/dev/null || packages+=(npm)
 command -v ldd >/dev/null || packages+=(libc-bin)
 [ -e /etc/ssl/certs/ca-certificates.crt ] || packages+=(ca-certificates)
+# What Debian's kernel and its modules are compressed with.
+command -v xz >/dev/null || packages+=(xz-utils)
+command -v zstd >/dev/null || packages+=(zstd)
 ldconfig=$(PATH=$PATH:/sbin:/usr/sbin command -v ldconfig || true)
 { [ -n "$ldconfig" ] && "$ldconfig" -p | grep 'libstdc++\.so\.6' >/dev/null; } || packages+=(libstdc++6)
 if [ ${#packages[@]} -gt 0 ]; then
@@ -75,6 +78,38 @@ if [ "${1:-}" = --bench ] && ! command -v bwrap >/dev/null; then
     else
         say "no bubblewrap here: bench walls does without"
     fi
+fi
+
+# QEMU and a kernel, for the wall of virtual machines --------------------------------------------------------------
+# From the backports too: Debian 12's own kernel is older than what keeps forks apart there (Landlock's scopes, 6.12).
+# The kernel is unpacked and never installed, so that this machine boots as before.
+has_qemu() {
+    command -v qemu-system-x86_64 >/dev/null && [ -e /usr/share/qemu/qboot.rom ]
+}
+kernel=$(target_directory)/kernel
+if ! has_qemu || ! compgen -G "$kernel/boot/vmlinuz-*" >/dev/null; then
+    codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    { [ "$codename" = bookworm ] && command -v apt-get >/dev/null; } ||
+        die "missing: QEMU (qemu-system-x86) or Debian's cloud kernel, unpacked into $kernel (docs/walls.md tells how)"
+    source=/etc/apt/sources.list.d/bulkhead-backports.list
+    [ -e $source ] || echo 'deb http://deb.debian.org/debian bookworm-backports main' | as_root tee $source >/dev/null
+    as_root apt-get update -qq
+fi
+if ! has_qemu; then
+    say "installing Debian package: qemu-system-x86 (bookworm-backports)"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -t bookworm-backports qemu-system-x86
+fi
+if ! compgen -G "$kernel/boot/vmlinuz-*" >/dev/null; then
+    package=$(apt-cache depends linux-image-cloud-amd64/bookworm-backports | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -1)
+    [ -n "$package" ] || die "bookworm-backports names no cloud kernel; see \`apt-cache depends linux-image-cloud-amd64/bookworm-backports\`"
+    say "fetching Debian's cloud kernel: $package"
+    rm -rf "$kernel.new"
+    mkdir -p "$kernel.new"
+    (cd "$kernel.new" && apt-get download -qq "$package")
+    dpkg-deb -x "$kernel.new"/*.deb "$kernel.new"
+    rm "$kernel.new"/*.deb
+    rm -rf "$kernel"
+    mv "$kernel.new" "$kernel"
 fi
 
 # Packages from the npm registry, with the pinned Node.js among them ----------------------------------------------

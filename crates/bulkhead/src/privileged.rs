@@ -34,18 +34,22 @@ pub(crate) fn begin_with(
     let rootfs = config.runtime_dir.join("rootfs");
     let instance = instance.to_owned();
     let bundles = config.data_dir.clone();
+    let walls = walls(&config.runtime_dir);
     let launcher =
-        launcher::start(LauncherConfig { rootfs, bundles, holes, instance, walls: walls() })?;
+        launcher::start(LauncherConfig { rootfs, bundles, holes, instance, walls })?;
     become_user(config.user)?;
     Ok(Privileged { launcher })
 }
 
 /// The walls that a launcher builds on this machine. Another one is another line here; one that needs no launcher is
 /// added in [`crate::walls`].
-fn walls() -> Vec<Box<dyn Kind>> {
+fn walls(runtime: &Path) -> Vec<Box<dyn Kind>> {
     let mut walls: Vec<Box<dyn Kind>> = vec![Box::new(Process)];
     if let Some(gvisor) = bulkhead_wall_gvisor::Gvisor::find() {
         walls.push(Box::new(gvisor));
+    }
+    for microvm in bulkhead_wall_microvm::Microvm::find(runtime) {
+        walls.push(Box::new(microvm));
     }
     walls
 }

@@ -1,11 +1,9 @@
 //! The walls of this machine, for a worker: those that can do their work here, under their names.
 
-use std::sync::Arc;
-
 use anyhow::bail;
 use bulkhead_config::Config;
 use bulkhead_types::WallKind;
-use bulkhead_wall::{DynWall, Wall as _, Walls};
+use bulkhead_wall::{DynWall, Walls};
 
 use crate::privileged::Privileged;
 
@@ -15,10 +13,11 @@ use crate::privileged::Privileged;
 /// never runs behind a weaker one. That the wall of the settings is missing stops the start.
 pub(crate) async fn of(config: &Config, privileged: Privileged) -> anyhow::Result<Walls> {
     let mut usable: Vec<DynWall> = Vec::new();
-    for wall in bulkhead_wall_process::walls(privileged.launcher)? {
+    let launched = bulkhead_wall_process::walls(privileged.launcher)?;
+    for wall in bulkhead_wall_microvm::wall::join(launched) {
         let capability = wall.probe().await;
         if capability.available {
-            usable.push(Arc::new(wall));
+            usable.push(wall);
             continue;
         }
         for lacking in capability.requirements.iter().filter(|it| it.required && !it.met) {

@@ -101,10 +101,14 @@ pub(crate) struct Guest {
 /// When the configuration can't be read or the event loop can't be built. As process 1, leaving ends the
 /// compartment.
 pub fn run() -> io::Result<()> {
+    serve(read_config()?)
+}
+
+/// The same with a configuration at hand.
+pub(crate) fn serve(config: GuestConfig) -> io::Result<()> {
     if WEAKENED && !std::path::Path::new(WEAKENED_MARK).exists() {
         return Err(io::Error::other("a guest with a hole in it, outside of a test of the audit"));
     }
-    let config = read_config()?;
     let mut guest = Guest::new(config)?;
     let slots = u32::try_from(guest.config.slots.len()).unwrap_or(u32::MAX);
     guest.tell(&FromGuest::Hello { version: VERSION, slots });

@@ -8,6 +8,10 @@
 //! [`zygote_wire`] is what guest and zygote say to each other; [`confine`] is what a forked child does to itself
 //! before its first line of tenant code (the Node addon calls it); [`filter`] is the syscall allow-list.
 //!
+//! Behind most walls somebody outside builds the place and starts the guest in it. In a virtual machine there is nobody:
+//! the guest is the first program of its kernel, and [`machine`] builds the place from what [`parcel`] brings;
+//! [`place`] is what both ways have in common.
+//!
 //! A kernel behind a wall may not offer everything: [`config::Lack`] is the whole list of what the guest then does in
 //! another way. What is not declared there and fails is an error.
 //!
@@ -20,6 +24,9 @@ compile_error!("the features `weakened-…` open the sandbox: they are for test 
 pub mod config;
 pub mod confine;
 pub mod filter;
+pub mod machine;
+pub mod parcel;
+pub mod place;
 pub mod zygote_wire;
 
 mod children;

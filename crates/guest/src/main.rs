@@ -1,7 +1,13 @@
 //! The guest's program: see the library.
 
+/// As the kernel of a virtual machine calls its first program.
+const INIT: &str = "/init";
+
 fn main() -> std::process::ExitCode {
-    match bulkhead_guest::run() {
+    #[allow(clippy::disallowed_methods, reason = "its own name, which the kernel gave it")]
+    let is_init = std::env::args_os().next().is_some_and(|name| name == INIT);
+    let done = if is_init { bulkhead_guest::machine::run() } else { bulkhead_guest::run() };
+    match done {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(_) => std::process::ExitCode::FAILURE,
     }

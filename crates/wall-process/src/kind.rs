@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bulkhead_guest::config::{GuestConfig, Lack, SlotConfig};
 use bulkhead_wall::{Capability, CompartmentSpec};
@@ -22,6 +23,11 @@ pub trait Kind {
 
     /// What this machine can do for it. Called once, as root, before the launcher starts.
     fn probe(&self) -> Capability;
+
+    /// How long a compartment has for its guest's first sign of life. Generous: a machine may be very busy.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(30)
+    }
 
     /// The cgroups that a compartment gets.
     fn tree(&self, spec: &CompartmentSpec) -> Tree;

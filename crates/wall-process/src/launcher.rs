@@ -53,8 +53,16 @@ pub enum Holes {
 #[derive(Debug)]
 pub struct LauncherHandle {
     pub(crate) socket: OwnedFd,
-    /// What each kind can do, as root found it: who asks later has dropped what the probes look for.
-    pub(crate) capabilities: Vec<(&'static str, Capability)>,
+    pub(crate) walls: Vec<Found>,
+}
+
+/// A kind of wall that the launcher can build.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) name: &'static str,
+    /// As root found it: who asks later has dropped what the probes look for.
+    pub(crate) capability: Capability,
+    pub(crate) patience: Duration,
 }
 
 /// Forks the launcher. To be called first thing in `main`, as root, while the process has one thread.
@@ -64,7 +72,12 @@ pub struct LauncherHandle {
 /// error names the stage.
 pub fn start(config: LauncherConfig) -> Result<LauncherHandle, WallError> {
     check(&config)?;
-    let capabilities = config.walls.iter().map(|kind| (kind.name(), kind.probe())).collect();
+    let found = |kind: &dyn Kind| Found {
+        name: kind.name(),
+        capability: kind.probe(),
+        patience: kind.patience(),
+    };
+    let walls = config.walls.iter().map(|kind| found(kind.as_ref())).collect();
     let failed = |error: io::Error| WallError::new("launcher", error.to_string());
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
@@ -75,7 +88,7 @@ pub fn start(config: LauncherConfig) -> Result<LauncherHandle, WallError> {
     cgroups.clean_up().map_err(cgroup_failed)?;
     cgroups.prepare().map_err(cgroup_failed)?;
     if sys::fork().map_err(failed)? != 0 {
-        return Ok(LauncherHandle { socket: ours, capabilities });
+        return Ok(LauncherHandle { socket: ours, walls });
     }
     drop(ours);
     let ended = run(theirs, config, cgroups);

@@ -8,9 +8,9 @@
 
 use std::io;
 
-use rustix::thread::{CapabilitySet, CapabilitySets};
-
 use crate::sys;
+
+pub use bulkhead_guest::place::{SLOT_UID_FIRST, ZYGOTE_UID};
 
 /// Uids and gids in a compartment.
 pub(crate) const UIDS: u32 = 1 << 16;
@@ -21,33 +21,12 @@ const HOST_UID_FIRST: u32 = 0x7000_0000;
 /// Compartments that can exist at the same time: what fits between the first uid and 2³¹.
 pub(crate) const COMPARTMENTS_MAX: u32 = (0x8000_0000 - HOST_UID_FIRST) / UIDS;
 
-/// The uid of zygotes, inside.
-pub const ZYGOTE_UID: u32 = 500;
-
-/// The uid of the first slot, inside; the others follow.
-pub const SLOT_UID_FIRST: u32 = 10_000;
-
 /// Namespaces that process 1 is born into.
 pub(crate) const AT_BIRTH: libc::c_int = libc::CLONE_NEWPID
     | libc::CLONE_NEWNS
     | libc::CLONE_NEWNET
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS;
-
-/// What the guest may still do, over its own user namespace only: give uids to zygotes and sandboxes, see, kill and
-/// clean up after them.
-fn kept() -> CapabilitySet {
-    CapabilitySet::SETUID
-        | CapabilitySet::SETGID
-        | CapabilitySet::SETPCAP
-        | CapabilitySet::KILL
-        | CapabilitySet::CHOWN
-        | CapabilitySet::DAC_OVERRIDE
-        | CapabilitySet::FOWNER
-        | CapabilitySet::SYS_PTRACE
-        // Writing the uid map of a child's user namespace needs this one.
-        | CapabilitySet::SYS_ADMIN
-}
 
 /// The host uid of root in the compartment with this place among those that exist.
 pub(crate) fn host_uid(place: u32) -> u32 {
@@ -70,17 +49,5 @@ pub fn enter_user_namespace() -> io::Result<()> {
 /// Becomes root of the user namespace, with no capability but those the guest needs.
 pub(crate) fn become_guest() -> io::Result<()> {
     sys::become_user(0, 0)?;
-    for capability in CapabilitySet::all().difference(kept()).iter() {
-        match rustix::thread::remove_capability_from_bounding_set(capability) {
-            // This kernel has no such capability, and so nobody holds it.
-            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let none = CapabilitySet::empty();
-    let sets = CapabilitySets { effective: kept(), permitted: kept(), inheritable: none };
-    rustix::thread::set_capabilities(None, sets)?;
-    rustix::thread::clear_ambient_capability_set()?;
-    rustix::thread::set_no_new_privs(true)?;
-    Ok(())
+    bulkhead_guest::place::keep_capabilities()
 }

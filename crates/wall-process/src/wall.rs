@@ -12,16 +12,13 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
-use crate::launcher::LauncherHandle;
+use crate::launcher::{Found, LauncherHandle};
 use crate::wire::{Done, Op, PACKET_BYTES_MAX, Reply, Request};
 
 type Answer = Result<(Done, Vec<OwnedFd>), WallError>;
 
 /// The most bytes of what process 1 wrote that are passed on.
 const WORDS_BYTES_MAX: usize = 4 * 1024;
-
-/// How long process 1 has for its first sign of life. Generous: a machine may be very busy.
-const FIRST_SIGN_MAX: Duration = Duration::from_secs(30);
 
 /// Every wall that a started launcher can build, whether this machine can do it or not; within a tokio runtime.
 ///
@@ -32,13 +29,14 @@ pub fn walls(handle: LauncherHandle) -> Result<Vec<LaunchedWall>, WallError> {
         adopt(handle.socket).map_err(|error| WallError::new("launcher", error.to_string()))?;
     let launcher = Arc::new(Launcher { socket, waiting: Mutex::default() });
     let reader = Arc::new(Reader(tokio::spawn(read_answers(Arc::clone(&launcher)))));
-    let wall = |(name, capability)| LaunchedWall {
-        name,
+    let wall = |found: Found| LaunchedWall {
+        name: found.name,
         launcher: Arc::clone(&launcher),
-        capability,
+        capability: found.capability,
+        patience: found.patience,
         _reader: Arc::clone(&reader),
     };
-    Ok(handle.capabilities.into_iter().map(wall).collect())
+    Ok(handle.walls.into_iter().map(wall).collect())
 }
 
 /// A wall whose compartments the launcher builds.
@@ -47,6 +45,7 @@ pub struct LaunchedWall {
     name: &'static str,
     launcher: Arc<Launcher>,
     capability: Capability,
+    patience: Duration,
     _reader: Arc<Reader>,
 }
 
@@ -97,7 +96,7 @@ impl Wall for LaunchedWall {
         let mut built =
             Box::new(LaunchedCompartment { launcher, id, stream: None, destroyed: false });
         let stream = adopt(stream).map_err(|error| WallError::new("stream", error.to_string()))?;
-        first_sign(&stream, &words).await?;
+        first_sign(&stream, &words, self.patience).await?;
         built.stream = Some(stream);
         Ok(built)
     }
@@ -105,15 +104,19 @@ impl Wall for LaunchedWall {
 
 /// Waits until the guest says something. What lies between the launcher's word and that, such as a program that
 /// builds the compartment's own kernel, has only its output to say why it left.
-async fn first_sign(stream: &UnixStream, words: &OwnedFd) -> Result<(), WallError> {
+async fn first_sign(
+    stream: &UnixStream,
+    words: &OwnedFd,
+    patience: Duration,
+) -> Result<(), WallError> {
     let mut first = [0_u8; 1];
     let peek = || Ok(rustix::net::recv(stream, &mut first, RecvFlags::PEEK)?.0);
     let sign = stream.async_io(Interest::READABLE, peek);
-    match tokio::time::timeout(FIRST_SIGN_MAX, sign).await {
+    match tokio::time::timeout(patience, sign).await {
         Ok(Ok(1..)) => Ok(()),
         Ok(_) => Err(WallError::new("guest", format!("it left at once: {}", said(words)))),
         Err(_) => {
-            let waited = FIRST_SIGN_MAX.as_secs();
+            let waited = patience.as_secs();
             let message = format!("no sign of life within {waited} s: {}", said(words));
             Err(WallError::new("guest", message))
         }

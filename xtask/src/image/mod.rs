@@ -12,13 +12,16 @@
 //!     etc/             passwd, group, hosts, nsswitch.conf, resolv.conf, ssl/certs/ca-certificates.crt
 //!     proc dev scratch bundle guest      empty: mount points
 //!     tmp -> /proc/self/cwd              so that a hard-coded /tmp is the sandbox's own scratch directory
+//!   microvm/           kernel and initramfs of virtual machines, the same root in it; where a kernel was fetched
 //! ```
 //!
 //! The same inputs give the same image, byte for byte, names, modes and times included; an image that is up to date is left alone.
 
+mod cpio;
 mod entries;
 mod libraries;
 mod manifest;
+mod microvm;
 
 use std::fs;
 use std::path::Path;
@@ -28,6 +31,7 @@ use anyhow::Context;
 use crate::build::Parts;
 use crate::image::entries::Entry;
 use crate::image::manifest::Manifest;
+use crate::image::microvm::Kernel;
 use crate::workspace::Workspace;
 
 /// Puts the image together below the target directory, unless what is there is already made of the same parts.
@@ -35,7 +39,9 @@ pub(crate) fn assemble(workspace: &Workspace, parts: &Parts) -> anyhow::Result<(
     let image = workspace.target.join("runtime");
     let entries = entries::collect(&workspace.node()?, parts)?;
     let manifest = Manifest::of(&entries)?;
-    if Manifest::read(&image).is_some_and(|there| there.hash == manifest.hash) {
+    let kernel = Kernel::find(&workspace.target, &manifest.hash)?;
+    let is_same = Manifest::read(&image).is_some_and(|there| there.hash == manifest.hash);
+    if is_same && kernel.as_ref().is_none_or(|kernel| kernel.is_built(&image)) {
         println!("runtime image {} is up to date", manifest.short());
         return Ok(());
     }
@@ -44,6 +50,12 @@ pub(crate) fn assemble(workspace: &Workspace, parts: &Parts) -> anyhow::Result<(
     remove(&fresh)?;
     write(&fresh.join("rootfs"), &entries)?;
     manifest.write(&fresh)?;
+    match &kernel {
+        Some(kernel) => kernel.build(&fresh, &entries)?,
+        None => println!(
+            "no kernel in target/kernel (`make setup` fetches it): no image for virtual machines"
+        ),
+    }
     replace(&image, &fresh, &workspace.target.join("runtime.old"))?;
     println!("runtime image {} is in {}", manifest.short(), image.display());
     Ok(())

@@ -46,7 +46,7 @@ const NOOP: [&str; 2] = ["bench", "noop"];
 const SLEEP: [&str; 2] = ["bench", "sleep"];
 
 pub(crate) fn run(typed: &Bench, context: &Context) -> anyhow::Result<(Vec<Series>, Vec<Target>)> {
-    let walls = walls(typed)?;
+    let walls = walls(typed, &context.config.runtime_dir)?;
     let functions = [NOOP, SLEEP].map(|function| function.join("/action/"));
     let what = Compile { project: &typed.examples, functions: &functions, type_check: false };
     let functions = compile(&context.config.tools, &what, output::say)?;
@@ -61,9 +61,9 @@ pub(crate) fn run(typed: &Bench, context: &Context) -> anyhow::Result<(Vec<Serie
 }
 
 /// Those that work on this machine, or the one that was asked for; what is left out is said.
-fn walls(typed: &Bench) -> anyhow::Result<Vec<WallKind>> {
+fn walls(typed: &Bench, runtime: &Path) -> anyhow::Result<Vec<WallKind>> {
     let mut walls = Vec::new();
-    for (kind, found) in doctor::walls() {
+    for (kind, found) in doctor::walls(runtime) {
         if typed.wall.as_ref().is_some_and(|wanted| wanted != kind.as_str()) {
             continue;
         }

@@ -1,5 +1,7 @@
 //! `bulkhead doctor`
 
+use std::path::Path;
+
 use bulkhead_types::WallKind;
 use bulkhead_wall::{Capability, Requirement};
 
@@ -9,7 +11,7 @@ use crate::{exit, output};
 /// Prints what this machine can do for each wall, by trying. Not an error when a wall is missing: that is the answer,
 /// unless it is the one that the settings ask for.
 pub(crate) fn run(context: &Context) -> anyhow::Result<u8> {
-    let walls = walls();
+    let walls = walls(&context.config.runtime_dir);
     let wanted = context.config.walls.choose(None);
     let has_wanted = walls.iter().any(|(kind, found)| *kind == wanted && found.available);
     let database = database(context)?;
@@ -37,10 +39,11 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<u8> {
 }
 
 /// Each wall that this program knows, as found here. Another one is another line.
-pub(crate) fn walls() -> Vec<(WallKind, Capability)> {
+pub(crate) fn walls(runtime: &Path) -> Vec<(WallKind, Capability)> {
     vec![
         (WallKind::Process, bulkhead_wall_process::probe::probe()),
         (WallKind::Gvisor, bulkhead_wall_gvisor::probe::thorough()),
+        (WallKind::Microvm, bulkhead_wall_microvm::probe::thorough(runtime)),
     ]
 }
 

@@ -59,7 +59,7 @@ impl Place {
             .map(str::to_owned)
             .to_vec(),
             env: vec![("PATH".to_owned(), "/runtime".to_owned())],
-            ready_ms_max: 20_000,
+            ready_ms_max: 120_000,
         };
         place.tell(&ToGuest::StartZygote { zygote: 1, spec }).await;
         place
