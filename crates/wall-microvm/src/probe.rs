@@ -115,7 +115,7 @@ fn trial(runtime: &Path, image: &Path, accelerator: Accelerator) -> Result<Strin
         processes: 16,
     };
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-    let parcel = parcel::pack(&spec, &runtime.join("rootfs")).map_err(failed)?;
+    let parcel = parcel::pack(&spec, runtime, &runtime.join("rootfs")).map_err(failed)?;
     let (last, words) =
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|it| failed(it.into()))?;
     let machine = Machine {
