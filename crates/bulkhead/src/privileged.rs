@@ -35,8 +35,7 @@ pub(crate) fn begin_with(
     let instance = instance.to_owned();
     let bundles = config.data_dir.clone();
     let walls = walls(&config.runtime_dir);
-    let launcher =
-        launcher::start(LauncherConfig { rootfs, bundles, holes, instance, walls })?;
+    let launcher = launcher::start(LauncherConfig { rootfs, bundles, holes, instance, walls })?;
     become_user(config.user)?;
     Ok(Privileged { launcher })
 }

@@ -119,12 +119,8 @@ fn image(root: &Path, head: &Head, parcel: &mut impl io::Read) -> io::Result<()>
     place::devices(root)?;
     bundles(root, head, parcel)?;
     let slots = u32::try_from(head.guest.slots.len()).unwrap_or(u32::MAX);
-    let scratch = Scratch {
-        slots,
-        root_uid: 0,
-        mib: head.scratch_mib,
-        inodes: head.scratch_inodes,
-    };
+    let scratch =
+        Scratch { slots, root_uid: 0, mib: head.scratch_mib, inodes: head.scratch_inodes };
     place::scratch(root, &scratch)
 }
 

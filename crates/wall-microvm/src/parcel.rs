@@ -121,7 +121,8 @@ mod tests {
         std::fs::create_dir(bundle.path().join("more")).unwrap();
         std::fs::write(bundle.path().join("bundle.js"), "one").unwrap();
         std::fs::write(bundle.path().join("more/data"), "two").unwrap();
-        let mut packed = File::from(pack(&spec(bundle.path()), bundle.path(), Path::new("/")).unwrap());
+        let mut packed =
+            File::from(pack(&spec(bundle.path()), bundle.path(), Path::new("/")).unwrap());
         let head = read_head(&mut packed).unwrap();
         let paths: Vec<_> = head.files.iter().map(|file| file.path.to_str().unwrap()).collect();
         assert_eq!(paths, ["/bundle/it/bundle.js", "/bundle/it/more/data"]);

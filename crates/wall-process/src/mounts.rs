@@ -147,8 +147,7 @@ mod tests {
         symlink("/etc", top.join("link")).unwrap();
         symlink("bundles", top.join("inner")).unwrap();
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let check =
-            |path: &Path| open_below(top, path, flags).map(drop).map_err(|e| e.to_string());
+        let check = |path: &Path| open_below(top, path, flags).map(drop).map_err(|e| e.to_string());
         assert_eq!(check(&top.join("bundles/v1")), Ok(()));
         for bad in ["link", "link/ssl", "inner/v1", "bundles/../..", "../etc", "nothing"] {
             let why = check(&top.join(bad)).unwrap_err();
