@@ -11,8 +11,8 @@ use serde_json::Value;
 const QUICK: [&str; 12] =
     ["F01", "F11", "F18", "P01", "P13", "S02", "S12", "N05", "M02", "X14", "X15", "Z01"];
 
-/// The same, fewer: gVisor's kernel takes its time.
-const QUICK_GVISOR: [&str; 6] = ["F01", "F18", "S02", "N05", "X14", "Z01"];
+/// The same, fewer: gVisor's kernel takes its time, and its `/proc` hides less (docs/walls.md), which Z01 and P01 find.
+const QUICK_GVISOR: [&str; 5] = ["F01", "F18", "S02", "N05", "X14"];
 
 /// Those that have no native form.
 const WITHOUT_CONTROL: [&str; 3] = ["X14", "X15", "Z01"];
@@ -57,7 +57,8 @@ fn held(wall: &str, cases: &[&str]) {
         assert_eq!((&case["wall"], &case["verdict"]), (&wall.into(), &"held".into()), "{case}");
         if id.starts_with('S') {
             let reason = case["reason"].as_str().unwrap();
-            assert!(reason.contains("machine code"), "no code of its own ran: {reason}");
+            let ran = ["machine code", "through a program"].iter().any(|how| reason.contains(how));
+            assert!(ran, "no code of its own ran: {reason}");
         }
     }
 }

@@ -95,8 +95,8 @@ impl Lack {
                  RLIMIT_NPROC bounds processes at once"
             }
             Self::HiddenProcesses => {
-                "executions of one function that run at the same time see each other's process numbers, names and \
-                 CPU time; memory, files and signals stay out of reach, by uid"
+                "executions of one function that run at the same time see each other's process numbers, names, CPU \
+                 time, memory maps and starting environment; memory, files and signals stay out of reach, by uid"
             }
             Self::AmbientCapabilities => {
                 "there is no such set to clear; the four others are emptied and checked"

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use bulkhead_wall::{Capability, CompartmentSpec, WallError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with, socketpair,
+};
 
 use crate::build::{self, Built, HostStage, Plan};
 use crate::cgroup::{self, Cgroups};
@@ -18,7 +21,10 @@ use crate::namespaces::COMPARTMENTS_MAX;
 use crate::sys;
 use crate::wire::{Done, Op, PACKET_BYTES_MAX, Reply, Request};
 
-/// How often compartments that are ending are looked at.
+/// How long a start waits for the launcher of a server that was killed, which clears away what it built.
+const PREDECESSOR_MAX: Duration = Duration::from_secs(20);
+
+/// How often compartments that are ending are looked at, and a predecessor that is.
 const ENDING_POLL: Duration = Duration::from_millis(5);
 
 /// Slots that one compartment may have.
@@ -82,17 +88,47 @@ pub fn start(config: LauncherConfig) -> Result<LauncherHandle, WallError> {
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(|error| failed(error.into()))?;
+    let name = claim(&config.instance, PREDECESSOR_MAX)?;
     let layout = cgroup::detect().map_err(|error| WallError::new("cgroup", error.to_string()))?;
     let cgroups = Cgroups::new(layout, &config.instance);
     let cgroup_failed = |error: io::Error| WallError::new("cgroup", error.to_string());
     cgroups.clean_up().map_err(cgroup_failed)?;
     cgroups.prepare().map_err(cgroup_failed)?;
     if sys::fork().map_err(failed)? != 0 {
+        drop(name);
         return Ok(LauncherHandle { socket: ours, walls });
     }
     drop(ours);
     let ended = run(theirs, config, cgroups);
+    drop(name);
     sys::exit_now(i32::from(ended.is_err()))
+}
+
+/// Takes the instance's name among the abstract sockets of this machine, which the kernel gives back with the last process
+/// that holds it: two launchers of one name would kill what the other builds.
+fn claim(instance: &str, wait: Duration) -> Result<OwnedFd, WallError> {
+    let failed = |error: Errno| WallError::new("launcher", error.to_string());
+    let name = format!("bulkhead-launcher-{instance}");
+    let name = SocketAddrUnix::new_abstract_name(name.as_bytes()).map_err(failed)?;
+    let flags = SocketFlags::CLOEXEC;
+    let socket =
+        socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(failed)?;
+    let mut left = wait;
+    loop {
+        match bind(&socket, &name) {
+            Ok(()) => return Ok(socket),
+            Err(Errno::ADDRINUSE) if !left.is_zero() => {
+                std::thread::sleep(ENDING_POLL);
+                left = left.saturating_sub(ENDING_POLL);
+            }
+            Err(Errno::ADDRINUSE) => {
+                let message = "another server runs over this data directory, or what it left does not end; stop it, or \
+                               give this one a directory of its own";
+                return Err(WallError::new("launcher", message));
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
 }
 
 fn check(config: &LauncherConfig) -> Result<(), WallError> {
@@ -346,6 +382,16 @@ impl Launcher {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn a_name_is_one_launchers_until_that_is_gone() {
+        let name = format!("claimed-{}", std::process::id());
+        let first = claim(&name, Duration::ZERO).unwrap();
+        let refused = claim(&name, Duration::ZERO).unwrap_err();
+        assert!(refused.to_string().contains("another server"), "{refused}");
+        drop(first);
+        drop(claim(&name, Duration::ZERO).unwrap());
+    }
 
     #[test]
     fn an_image_with_a_hole_in_it_is_refused_by_name() {

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
 use crate::load::TENANT;
-use crate::support::{Home, PATIENCE, Server, Worker, until};
+use crate::support::{Home, Server, Worker, until};
 
 /// What is done to a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,14 +129,12 @@ impl Machines {
             Blow::Server => {
                 let at = dice.usize(..self.servers.len());
                 self.servers[at].server.take().unwrap().kill_nine();
-                cleared(&self.servers[at].home);
                 self.servers[at].start(self.kept.as_ref());
             }
             Blow::Worker => {
                 let mut worker = self.workers[0].worker.take().unwrap();
                 worker.process.kill().unwrap();
                 worker.process.wait().unwrap();
-                cleared(&self.workers[0].home);
                 self.join(0);
             }
             Blow::Pause if self.paused.is_none() => {
@@ -192,16 +190,6 @@ impl Machines {
             None => Db::open(&self.servers[0].home.data().join("bulkhead.db")).unwrap(),
         };
         Left { store: Box::new(SqliteStore::new(db)), _machines: self }
-    }
-}
-
-/// Waits until the launcher of what was killed has cleared everything away, as it does by itself. One that starts over
-/// the same directory before that may be refused its cgroup.
-fn cleared(home: &Home) {
-    let deadline = Instant::now() + PATIENCE;
-    while !home.cgroups().is_empty() {
-        assert!(Instant::now() < deadline, "what was killed is not cleared away");
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
