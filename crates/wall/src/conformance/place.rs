@@ -152,7 +152,8 @@ impl Place {
             );
             if let Some((_, Kind::Result, message)) = assembler.push(frame).unwrap() {
                 let used: SlotUsage = at_answer.expect("what was used comes before the result");
-                assert!(used.cpu_us > 0 && used.memory_bytes_peak > 0, "{used:?}");
+                // Not so the CPU time: some kernels count it in ticks, of which a short run uses none.
+                assert!(used.memory_bytes_peak > 0, "{used:?}");
                 result = Some(serde_json::from_slice(&message).unwrap());
             }
         }
