@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bulkhead_types::Lease;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::capacity::Capacity;
@@ -124,14 +125,9 @@ impl Worker {
         let (source, runner) = (Arc::clone(&self.source), self.runner.clone());
         attempts.spawn(async move {
             let name = lease.lease.clone();
-            let mut lost = stopped.clone();
+            let lost = stopped.clone();
             let settled = runner.run_attempt(lease, taken_us, stopped).await;
-            tokio::select! {
-                biased;
-                // An error would mean that nobody holds the lease: it is held here.
-                _ = lost.wait_for(|stop| *stop == Some(Stop::Lost)) => {},
-                () = settle(source.as_ref(), &name, settled) => {},
-            }
+            settle(source.as_ref(), &name, settled, lost).await;
             drop((holding, units));
         });
     }
@@ -198,18 +194,29 @@ impl Worker {
     }
 }
 
+/// Hands in an outcome, unless the lease is lost by then. A try under way is never broken off: a renewal finds the lease
+/// gone as soon as the outcome is committed, and who waits for the execution is told after that.
 async fn settle(
     source: &dyn WorkSource,
     lease: &bulkhead_types::LeaseRef,
     settled: crate::source::Settled,
+    mut lost: watch::Receiver<Option<Stop>>,
 ) {
     let mut wait = SOURCE_WAIT[0];
     for _ in 0..SETTLE_TRIES_MAX {
+        if *lost.borrow() == Some(Stop::Lost) {
+            return;
+        }
         match source.settle(lease, settled.clone()).await {
             Ok(()) => return,
             Err(error) => tracing::warn!(%error, execution = %lease.execution, "outcome not taken"),
         }
-        tokio::time::sleep(wait).await;
+        tokio::select! {
+            biased;
+            // An error would mean that nobody holds the lease: it is held here.
+            _ = lost.wait_for(|stop| *stop == Some(Stop::Lost)) => return,
+            () = tokio::time::sleep(wait) => {}
+        }
         wait = (wait * 2).min(SOURCE_WAIT[1]);
     }
     tracing::error!(execution = %lease.execution, "outcome given up; the lease will run out");

@@ -27,6 +27,8 @@ struct TestSource {
     /// A source that is cut off without a word: nobody answers, nobody refuses.
     lose_renewals: bool,
     settle_failures: AtomicUsize,
+    /// A renewal finds a lease gone whose outcome is being handed in.
+    recall_while_settling: bool,
     recalls: tokio::sync::Mutex<mpsc::Receiver<Recall>>,
     recall: mpsc::Sender<Recall>,
 }
@@ -42,6 +44,7 @@ impl TestSource {
             refuse_renewals: false,
             lose_renewals: false,
             settle_failures: AtomicUsize::new(0),
+            recall_while_settling: false,
             recalls: tokio::sync::Mutex::new(recalls),
             recall,
         }
@@ -90,6 +93,12 @@ impl WorkSource for TestSource {
         let fails = |left: usize| left.checked_sub(1);
         if self.settle_failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails).is_ok() {
             return Err(SourceError("busy".to_owned()));
+        }
+        if self.recall_while_settling {
+            let recall = Recall { lease: lease.clone(), reason: RecallReason::Lost };
+            self.recall.send(recall).await.unwrap();
+            // Long enough for the worker to hear of it.
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         self.settled.lock().unwrap().push((lease.clone(), settled));
         Ok(())
@@ -224,6 +233,18 @@ async fn an_outcome_that_cannot_be_handed_in_is_given_up_with_its_lease() {
     };
     work(config, &source, &wall, script).await;
     assert_eq!(source.settled.lock().unwrap()[0].1.outcome, Outcome::Completed(json!(2)));
+}
+
+/// What comes after the commit is that callers are told. One of them once waited ten seconds.
+#[tokio::test]
+async fn a_lease_found_gone_while_its_outcome_is_handed_in_does_not_break_that_off() {
+    let wall = FakeWall::handler(|start, _| async move { Ok(start.input) });
+    let one = lease(1, limits(60_000), json!(1));
+    let source = TestSource { recall_while_settling: true, ..TestSource::with(vec![one]) };
+    let source = Arc::new(source);
+    let settled = eventually("it is settled", || source.settled() == 1);
+    work(WorkerConfig::default(), &source, &wall, settled).await;
+    assert_eq!(source.outcomes(), ["completed"]);
 }
 
 #[tokio::test]
