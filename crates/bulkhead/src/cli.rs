@@ -475,6 +475,8 @@ pub(crate) enum Benchmark {
     Webhooks,
     /// T15: checkpoints, saved and gone on from.
     Checkpoint,
+    /// From a cancel until the execution has ended: a function that listens, and one that does not.
+    Cancel,
     /// T5: many tenants, a few of them often.
     Replay,
     /// Nothing stays: processes, cgroups, mounts, namespaces, descriptors, files, memory. Fails when something does.

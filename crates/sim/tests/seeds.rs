@@ -47,7 +47,7 @@ fn the_promises_hold_in_the_last_quarter() {
 /// each has a test of its own that names the bug.
 #[test]
 fn seeds_that_failed_once_hold() {
-    for seed in [4_095, 4_431, 5_578, 6_628, 7_020] {
+    for seed in [4_095, 4_431, 5_578, 6_628, 7_020, 8_093] {
         let tally = many::run_many(seed..seed + 1, 1, None);
         if let Some(failed) = &tally.failed {
             panic!("{}", many::told(failed, None));

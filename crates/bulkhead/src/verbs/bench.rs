@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::exit;
 use crate::measure::{Machine, Measurement, commit};
 use crate::verbs::{
-    bench_action, bench_checkpoint, bench_engine, bench_fairness, bench_leaks, bench_memory,
+    bench_action, bench_cancel, bench_checkpoint, bench_engine, bench_fairness, bench_leaks, bench_memory,
     bench_replay, bench_start, bench_walls, bench_webhooks,
 };
 
@@ -22,6 +22,7 @@ pub(crate) fn run(typed: &Bench, context: Context) -> anyhow::Result<u8> {
         Benchmark::Fairness => ("fairness", bench_fairness::run(typed, &context)?),
         Benchmark::Webhooks => ("webhooks", bench_webhooks::run(typed, &context)?),
         Benchmark::Checkpoint => ("checkpoint", bench_checkpoint::run(typed, &context)?),
+        Benchmark::Cancel => ("cancel", bench_cancel::run(typed, &context)?),
         Benchmark::Replay => ("replay", bench_replay::run(typed, &context)?),
         Benchmark::Leaks => ("leaks", bench_leaks::run(typed, &context)?),
         Benchmark::Walls => ("walls", bench_walls::run(typed, &context)?),

@@ -5,6 +5,7 @@ mod audit;
 mod baselines;
 pub(crate) mod bench;
 mod bench_action;
+mod bench_cancel;
 mod bench_checkpoint;
 mod bench_engine;
 mod bench_fairness;

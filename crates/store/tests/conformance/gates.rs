@@ -198,6 +198,22 @@ crate::cases! {
         assert_eq!(held(&world).await, 0);
     }
 
+    /// Once the second of them was taken away as if it still stood behind the first, and the third stayed where it was.
+    async fn two_of_one_lane_that_go_away_in_one_turn_leave_their_place_to_the_third(world: World) {
+        world.store.set_gate(of_function("f"), at_most(1)).await.unwrap();
+        world.submit(call("f", "c1")).await;
+        let begun = world.lease_one().await;
+        let soon = Some(world.now().after(Duration::from_secs(5)));
+        for start_by in [soon, soon, None] {
+            world.submit(Submit { start_by, ..call("f", "c1") }).await;
+        }
+        world.pass(Duration::from_secs(6));
+        assert_eq!(world.tick().await.ended.len(), 2);
+        world.settle(&begun.lease, done()).await;
+        assert_eq!(names(&world.lease(9).await), "f");
+        assert_eq!(held(&world).await, 0);
+    }
+
     async fn who_was_woken_and_goes_away_wakes_another(world: World) {
         world.store.set_gate(of_function("f"), at_most(1)).await.unwrap();
         for connection in ["c1", "c2", "c3"] {

@@ -28,7 +28,9 @@ pub(crate) fn tick(rows: &mut dyn Rows, now: Timestamp, limit: usize) -> Result<
         tick.runnable = true;
         left -= 1;
     }
-    for mut row in rows.too_late(now, left)? {
+    for found in rows.too_late(now, left)? {
+        // The one before it may have been the front of its lane, and have made it the front.
+        let Some(mut row) = rows.execution(&found.id)? else { continue };
         let mut share = share_of(rows, &row.function.tenant)?;
         dispatch::expire(rows, &mut share, &mut row, now)?;
         rows.put_share(&share)?;
