@@ -10,7 +10,7 @@ use bulkhead_protocol::{
     CONTROL, Kind, LogLine, ResultError, SANDBOX_WINDOW_BYTES, SandboxGone, SandboxResult,
     SignalKind, SlotUsage, StartKind,
 };
-use bulkhead_types::{LimitKind, Limits, Outcome};
+use bulkhead_types::{Fault, LimitKind, Limits, Outcome, Retry};
 use bulkhead_wall::fake::{FakeOptions, FakeSandbox, FakeWall};
 use bulkhead_worker::Stop;
 use serde_json::{Value, json};
@@ -334,5 +334,7 @@ async fn a_kill_that_is_not_confirmed_costs_the_compartment() {
     let (short, long) = tokio::join!(short, long);
     assert_eq!(code(&short.outcome), "time_limit");
     assert_eq!(code(&long.outcome), "compartment_broken");
+    let Outcome::Failed(cause) = &long.outcome else { panic!("it failed: {:?}", long.outcome) };
+    assert!(cause.fault == Fault::Platform && matches!(cause.retry, Retry::After(_)), "{cause:?}");
     support::eventually("the compartment is destroyed", || wall.counts().live == 0).await;
 }

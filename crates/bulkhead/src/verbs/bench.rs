@@ -5,8 +5,8 @@ use crate::context::Context;
 use crate::exit;
 use crate::measure::{Machine, Measurement, commit};
 use crate::verbs::{
-    bench_action, bench_cancel, bench_checkpoint, bench_engine, bench_fairness, bench_leaks, bench_memory,
-    bench_replay, bench_start, bench_walls, bench_webhooks,
+    bench_action, bench_cancel, bench_checkpoint, bench_engine, bench_fairness, bench_leaks,
+    bench_memory, bench_replay, bench_start, bench_walls, bench_webhooks,
 };
 
 /// Measures and prints. Exit code 0 whether or not a target is met: a benchmark is no test. But for leaks: what is left is

@@ -188,8 +188,9 @@ fn ended(ending: Ending, limit: Option<LimitKind>, limits: &Limits) -> Outcome {
     }
     let crashed = |code: &str, message: String| Outcome::Crashed(ErrorInfo::new(code, message));
     match ending.gone {
+        // Forks can't reach their guest, and whoever shared the compartment with the one at fault has done nothing.
         Some(Gone::Broken(broken)) => {
-            crashed("compartment_broken", format!("The function's compartment broke: {broken}"))
+            platform("compartment_broken", &format!("The function's compartment broke: {broken}"))
         }
         Some(Gone::Guest(SandboxGone::NotStarted { error })) => {
             take_failed(TakeError::Unavailable { stage: error.stage, message: error.message })

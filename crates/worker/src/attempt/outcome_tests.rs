@@ -206,7 +206,7 @@ fn ends_without_a_result() {
     exit 0                           crashed no_result
     violation, seen by the guest     crashed protocol_violation
     violation, seen here             crashed protocol_violation
-    compartment broken               crashed compartment_broken
+    compartment broken               failed compartment_broken Platform After(1s)
     not started                      failed sandbox_unavailable Platform After(1s)
     cancelled                        cancelled
     lost                             failed lease_lost Platform After(1s)
