@@ -43,7 +43,8 @@ if [ -z "${DATABASE_URL:-}" ]; then
     cd - >/dev/null
     DATABASE_URL=postgres://bulkhead@127.0.0.1:$port/postgres
 fi
-sql() { "$bin/psql" -X -q -A -t -v ON_ERROR_STOP=1 -d "$DATABASE_URL" -c "$1"; }
+# Without the notices that a database to be dropped is not there.
+sql() { PGOPTIONS="-c client_min_messages=warning" "$bin/psql" -X -q -A -t -v ON_ERROR_STOP=1 -d "$DATABASE_URL" -c "$1"; }
 say "PostgreSQL $(sql 'SHOW server_version'), fsync $(sql 'SHOW fsync'), synchronous_commit $(sql 'SHOW synchronous_commit')"
 
 results=$(mktemp)

@@ -37,7 +37,8 @@ pub(crate) fn run(workspace: &Workspace, crash: &Crash) -> anyhow::Result<()> {
     };
     let mut command = Command::new("cargo");
     command.current_dir(&workspace.root);
-    command.args(["test", "--quiet", "--package", "bulkhead", "--test", "crash"]);
+    // Of the whole workspace, as `make test` compiles it: nothing is compiled again with other features.
+    command.args(["test", "--quiet", "--workspace", "--test", "crash"]);
     command.args(["--profile", crash.profile.as_str()]);
     command.args(["--", "--exact", test, "--nocapture"]);
     command.env("CRASH_EXECUTIONS", crash.executions.to_string());
