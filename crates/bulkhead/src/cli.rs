@@ -477,6 +477,8 @@ pub(crate) enum Benchmark {
     Checkpoint,
     /// From a cancel until the execution has ended: a function that listens, and one that does not.
     Cancel,
+    /// `bulkhead dev`: from a saved file to the function running anew.
+    Dev,
     /// T5: many tenants, a few of them often.
     Replay,
     /// Nothing stays: processes, cgroups, mounts, namespaces, descriptors, files, memory. Fails when something does.

@@ -92,8 +92,8 @@ pub(crate) fn compile(
     note: impl Fn(&str),
 ) -> anyhow::Result<Vec<DeployFunction>> {
     let out = tempfile::tempdir().context("no temporary directory could be made")?;
-    let mut command = command(&tools.node);
-    command.arg(&tools.compiler).arg("--json");
+    let mut command = compiler(tools)?;
+    command.arg("--json");
     command.arg("--project").arg(what.project).arg("--out").arg(out.path());
     for function in what.functions {
         command.arg("--function").arg(function);
@@ -143,6 +143,20 @@ fn read(path: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)
+}
+
+/// The compiler, which is where it was looked for.
+pub(crate) fn compiler(tools: &Tools) -> anyhow::Result<std::process::Command> {
+    let place = &tools.compiler;
+    anyhow::ensure!(
+        place.is_file(),
+        "there is no compiler at {}: `make build` makes one beside the program; or say where it is, in the setting \
+         `compiler` or in BULKHEAD_COMPILER",
+        place.display()
+    );
+    let mut command = command(&tools.node);
+    command.arg(place);
+    Ok(command)
 }
 
 /// A program of the author's machine, with nothing of our environment but what Node.js needs to find its way.

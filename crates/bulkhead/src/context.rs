@@ -77,6 +77,12 @@ impl Context {
         Ok(Client::new(&self.config.client.server, Some(key.reveal()))?)
     }
 
+    /// A client with the tenant's key, if there is one.
+    pub(crate) fn anybody(&self) -> anyhow::Result<Client> {
+        let key = self.config.client.key.as_ref().map(|key| key.reveal());
+        Ok(Client::new(&self.config.client.server, key)?)
+    }
+
     /// A client with the operator's key.
     pub(crate) fn admin(&self) -> anyhow::Result<Client> {
         let key = find_admin_key(&self.config).ok_or_else(|| {

@@ -64,6 +64,15 @@ pub(crate) fn say(text: &str) {
     drop(written);
 }
 
+/// What was done to the one thing named, of which nothing is left to show: words for people, or `{done: name}`.
+pub(crate) fn said(done: &str, name: &str, words: &str, is_json: bool) -> anyhow::Result<()> {
+    if is_json {
+        return json(&serde_json::json!({ done: name }));
+    }
+    say(words);
+    Ok(())
+}
+
 /// Asks; where nobody is at a terminal to be asked, the answer is yes.
 pub(crate) fn agreed(question: &str) -> anyhow::Result<bool> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {

@@ -148,6 +148,24 @@ test('what is missing is named', async () => {
   await assert.rejects(play({ endpoint: '/a', paginate: { ...offsetRule, response_path: 'x' } }, [{ data: { x: 'text' } }]), /x is no array/);
 });
 
+test('a page that is too large, or no JSON, ends it with its error after the pages before', async () => {
+  const paginate = { ...cursorRule, limit: 2, limit_name_in_request: 'per_page' };
+  for (const [second, wanted] of [
+    [() => { throw Object.assign(new Error('ask for less at once'), { code: 'response_too_large' }); }, { code: 'response_too_large' }],
+    [() => ({ headers: {}, status: 200, data: '<html>Maintenance</html>' }), { isUpstream: true, code: 'ERR_BAD_RESPONSE' }],
+    [() => ({ headers: {}, status: 204, data: '' }), undefined],
+  ]) {
+    const answers = [() => ({ headers: {}, ...cursorPage([1, 2], 'c1') }), second];
+    const yielded = [];
+    const read = async () => {
+      for await (const page of pages(async () => answers.shift()(), { endpoint: '/a', paginate })) yielded.push(page);
+    };
+    if (wanted) await assert.rejects(read(), wanted);
+    else await read();
+    assert.deepEqual(yielded, [[1, 2]]);
+  }
+});
+
 test('link headers as RFC 8288 has them', () => {
   const cases = [
     ['<https://a.test/?x=1,2;3>; rel="next"', 'https://a.test/?x=1,2;3'],

@@ -5,8 +5,8 @@ use crate::context::Context;
 use crate::exit;
 use crate::measure::{Machine, Measurement, commit};
 use crate::verbs::{
-    bench_action, bench_cancel, bench_checkpoint, bench_engine, bench_fairness, bench_leaks,
-    bench_memory, bench_replay, bench_start, bench_walls, bench_webhooks,
+    bench_action, bench_cancel, bench_checkpoint, bench_dev, bench_engine, bench_fairness,
+    bench_leaks, bench_memory, bench_replay, bench_start, bench_walls, bench_webhooks,
 };
 
 /// Measures and prints. Exit code 0 whether or not a target is met: a benchmark is no test. But for leaks: what is left is
@@ -23,6 +23,7 @@ pub(crate) fn run(typed: &Bench, context: Context) -> anyhow::Result<u8> {
         Benchmark::Webhooks => ("webhooks", bench_webhooks::run(typed, &context)?),
         Benchmark::Checkpoint => ("checkpoint", bench_checkpoint::run(typed, &context)?),
         Benchmark::Cancel => ("cancel", bench_cancel::run(typed, &context)?),
+        Benchmark::Dev => ("dev", bench_dev::run(typed, &context)?),
         Benchmark::Replay => ("replay", bench_replay::run(typed, &context)?),
         Benchmark::Leaks => ("leaks", bench_leaks::run(typed, &context)?),
         Benchmark::Walls => ("walls", bench_walls::run(typed, &context)?),

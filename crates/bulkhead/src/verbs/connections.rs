@@ -54,7 +54,8 @@ pub(crate) fn run(typed: Connections, context: &Context) -> anyhow::Result<u8> {
         Connections::Delete { connection: (integration, id) } => {
             let request = Request::new(Op::DeleteConnection, &[&integration, &id]);
             block_on(async { Ok(client.send(request).await?) })?;
-            output::say(&format!("{integration}/{id} is removed"));
+            let name = format!("{integration}/{id}");
+            output::said("removed", &name, &format!("{name} is removed"), context.json)?;
             return Ok(exit::DONE);
         }
     };

@@ -4,7 +4,7 @@
 //! Integrations and connections stay from one run to the next. While it runs, `bulkhead run` and the other verbs in the
 //! same directory find it by themselves (`.bulkhead/dev.json`).
 
-mod watch;
+pub(super) mod watch;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -97,7 +97,7 @@ async fn follow(
     }
 }
 
-async fn deploy(
+pub(super) async fn deploy(
     embedded: &Embedded,
     functions: Vec<DeployFunction>,
     all: bool,

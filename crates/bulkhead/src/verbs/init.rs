@@ -50,12 +50,7 @@ pub(crate) fn run(typed: &Init, context: &Context) -> anyhow::Result<u8> {
             directory.join(there).display()
         );
     }
-    for (name, content) in FILES {
-        write(&directory.join(name), content)?;
-    }
-    for (name, content) in SDK {
-        write(&directory.join(".bulkhead/sdk").join(name), content)?;
-    }
+    make(directory)?;
     if context.json {
         let files: Vec<_> = FILES.iter().map(|(name, _)| *name).collect();
         output::json(&json!({"directory": directory, "files": files}))?;
@@ -70,6 +65,17 @@ pub(crate) fn run(typed: &Init, context: &Context) -> anyhow::Result<u8> {
         output::say("  sudo bulkhead dev           run it here, anew at every change");
     }
     Ok(exit::DONE)
+}
+
+/// The files of a new project.
+pub(super) fn make(directory: &Path) -> anyhow::Result<()> {
+    for (name, content) in FILES {
+        write(&directory.join(name), content)?;
+    }
+    for (name, content) in SDK {
+        write(&directory.join(".bulkhead/sdk").join(name), content)?;
+    }
+    Ok(())
 }
 
 /// Never over what is there.

@@ -37,7 +37,8 @@ pub(crate) fn run(typed: Integrations, context: &Context) -> anyhow::Result<u8> 
         Integrations::Delete { integration } => {
             let request = Request::new(Op::DeleteIntegration, &[&integration]);
             block_on(async { Ok(client.send(request).await?) })?;
-            output::say(&format!("{integration} is removed"));
+            let words = format!("{integration} is removed");
+            output::said("removed", &integration, &words, context.json)?;
             return Ok(exit::DONE);
         }
     };

@@ -37,7 +37,7 @@ pub(crate) fn run(typed: Keys, context: &Context) -> anyhow::Result<u8> {
         Keys::Revoke { tenant, key } => {
             let request = Request::new(Op::DeleteKey, &[&tenant, &key]);
             block_on(async { Ok(client.send(request).await?) })?;
-            output::say(&format!("{key} is revoked"));
+            output::said("revoked", &key, &format!("{key} is revoked"), context.json)?;
         }
     }
     Ok(exit::DONE)

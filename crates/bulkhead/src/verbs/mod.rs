@@ -7,6 +7,7 @@ pub(crate) mod bench;
 mod bench_action;
 mod bench_cancel;
 mod bench_checkpoint;
+mod bench_dev;
 mod bench_engine;
 mod bench_fairness;
 mod bench_flood;
@@ -92,7 +93,7 @@ pub(crate) fn run(verb: Verb, context: Context) -> anyhow::Result<u8> {
         Verb::Audit(typed) => audit::run(&typed, &context),
         Verb::Bench(typed) => bench::run(&typed, context),
         Verb::Config(typed) => config::run(&typed, &context),
-        Verb::Completions { shell } => completions::run(shell),
+        Verb::Completions { shell } => completions::run(shell, &context),
     }
 }
 

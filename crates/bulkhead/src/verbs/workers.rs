@@ -58,9 +58,8 @@ pub(crate) fn run(typed: Workers, context: &Context) -> anyhow::Result<u8> {
         Workers::Revoke { token } => {
             let request = Request::new(Op::DeleteWorkerToken, &[&token]);
             block_on(async { Ok(client.send(request).await?) })?;
-            output::say(&format!(
-                "{token} is revoked; what its workers run ends with their leases"
-            ));
+            let words = format!("{token} is revoked; what its workers run ends with their leases");
+            output::said("revoked", &token, &words, context.json)?;
         }
     }
     Ok(exit::DONE)

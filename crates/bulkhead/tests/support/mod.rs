@@ -52,6 +52,8 @@ pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) admin: Client,
     admin_key: String,
+    /// The thread that reads what it logs, until it ends.
+    log: Option<std::thread::JoinHandle<Vec<String>>>,
 }
 
 impl Server {
@@ -94,10 +96,13 @@ impl Server {
             said.push(line);
         };
         // Somebody has to read on, or the server stops at a full pipe.
-        std::thread::spawn(move || lines.for_each(drop));
+        let log = std::thread::spawn(move || {
+            said.extend(lines.map_while(Result::ok));
+            said
+        });
         let key = std::fs::read_to_string(home.data().join("admin.key")).unwrap();
         let admin = Client::new(&url, Some(key.trim())).unwrap();
-        Self { process, url, admin, admin_key: key.trim().to_owned() }
+        Self { process, url, admin, admin_key: key.trim().to_owned(), log: Some(log) }
     }
 
     /// A tenant with functions deployed from a project of this repository.
@@ -136,10 +141,16 @@ impl Server {
         self.process.wait().unwrap();
     }
 
-    pub(crate) fn stop(mut self) {
+    pub(crate) fn stop(self) {
+        drop(self.stop_and_log());
+    }
+
+    /// The same, with all that it logged.
+    pub(crate) fn stop_and_log(mut self) -> String {
         let pid = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         assert!(self.process.wait().unwrap().success());
+        self.log.take().unwrap().join().unwrap().join("\n")
     }
 }
 

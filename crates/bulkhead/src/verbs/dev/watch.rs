@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::compile::{CompileError, collect_some, command};
+use crate::compile::{CompileError, collect_some, compiler};
 
 /// Builds that wait to be made live.
 const BUILDS_MAX: usize = 16;
@@ -40,7 +40,7 @@ struct Line {
 }
 
 /// One turn.
-pub(super) enum Built {
+pub(in crate::verbs) enum Built {
     /// It does not compile.
     Wrong(Vec<CompileError>),
     /// These are to be made live; `all` when no others are there.
@@ -50,7 +50,7 @@ pub(super) enum Built {
 }
 
 /// Ends the compiler when it is dropped.
-pub(super) struct Watch {
+pub(in crate::verbs) struct Watch {
     /// Until it is read: whoever builds walls starts with one thread, and reading takes another.
     stdout: Option<ChildStdout>,
     lines: Option<mpsc::Receiver<(Instant, String)>>,
@@ -62,13 +62,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn start(tools: &Tools, project: &Path) -> anyhow::Result<Self> {
+    pub(in crate::verbs) fn start(tools: &Tools, project: &Path) -> anyhow::Result<Self> {
         let out = tempfile::tempdir().context("no temporary directory could be made")?.keep();
         // What is read there is read by whoever we become.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(&out, mode)?;
-        let mut command = command(&tools.node);
-        command.arg(&tools.compiler).args(["--json", "--watch"]);
+        let mut command = compiler(tools)?;
+        command.args(["--json", "--watch"]);
         command.arg("--project").arg(project).arg("--out").arg(&out);
         let mut child = command
             .stdin(Stdio::piped())
@@ -81,7 +81,7 @@ impl Watch {
     }
 
     /// The next turn; `None` when the compiler has ended.
-    pub(super) async fn next(&mut self) -> anyhow::Result<Option<Built>> {
+    pub(in crate::verbs) async fn next(&mut self) -> anyhow::Result<Option<Built>> {
         let stdout = &mut self.stdout;
         let lines = self.lines.get_or_insert_with(|| read(stdout.take()));
         let Some((began, line)) = lines.recv().await else { return Ok(None) };

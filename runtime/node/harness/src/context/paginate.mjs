@@ -143,7 +143,10 @@ export async function* pages(request, config, defaults = {}) {
   rule.method = method;
   rule.inBody = rule.in_body ?? BODY_METHODS.has(method);
   rule.limit = rule.limit === undefined ? undefined : Number(rule.limit);
-  rule.page = ({ data }) => {
+  rule.page = (response) => {
+    const { data } = response;
+    // A page for people, with status 200: taken for an empty page it would end the list, and delete what is on the rest.
+    if (typeof data === 'string' && data.trim() !== '') throw noPage(response);
     const page = at(data, rule.response_path);
     if (page === undefined || page === null) return [];
     if (Array.isArray(page)) return page;
@@ -154,6 +157,14 @@ export async function* pages(request, config, defaults = {}) {
       ? withParameter(first, rule.inBody, rule.limit_name_in_request, rule.limit)
       : first;
   yield* way(request, limited, rule);
+}
+
+/** As an answer is told that is not 2xx: the API is at fault, and what it said goes along. */
+function noPage(response) {
+  const type = response.headers?.['content-type'] ?? 'text';
+  const error = new Error(`paginate: the API answered ${response.status} with ${type} where a page of JSON was asked for`);
+  Object.defineProperty(error, 'isUpstream', { value: true });
+  return Object.assign(error, { code: 'ERR_BAD_RESPONSE', status: response.status, response });
 }
 
 export function paginateMembers(_, nango) {
