@@ -185,7 +185,7 @@ fn executions(walk: &mut Walk) {
 fn apis(walk: &mut Walk) {
     walk.ask("providers list", &[]);
     walk.ask("providers show", &["github"]);
-    let put = ["hello", "--base-url", "https://api.example", "--auth", r#"{"mode": "bearer"}"#];
+    let put = ["hello", "--base-url", "http://127.0.0.1:9", "--auth", r#"{"mode": "bearer"}"#];
     walk.ask("integrations put", &put);
     walk.ask("integrations list", &[]);
     walk.ask("integrations show", &["hello"]);
