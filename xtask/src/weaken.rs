@@ -2,8 +2,8 @@
 //! nothing: each hole has to make the cases fail that aim there, and no others.
 //!
 //! The holes of guest and fork addon are cargo features that refuse to compile without debug assertions. They are built
-//! beside everything else, into a runtime image with a mark in it, which every server refuses by name; the audit alone
-//! can be told to take it.
+//! beside everything else, into a runtime image with a mark in it, which every server refuses by name; the audit alone,
+//! in the release build like all else, can be told to take it.
 
 use std::fs;
 use std::path::Path;
@@ -64,7 +64,7 @@ pub(crate) fn names() -> [&'static str; 3] {
 /// Makes each of the holes in turn, all of them if none is named, and has the process wall audited with it.
 pub(crate) fn run(workspace: &Workspace, named: &[String]) -> anyhow::Result<()> {
     let wanted = |hole: &&Hole| named.is_empty() || named.iter().any(|name| name == hole.name);
-    build::everything(workspace, Profile::Dev)?;
+    build::everything(workspace, Profile::Release)?;
     for hole in HOLES.iter().filter(wanted) {
         println!("{}: {}", hole.name, hole.what);
         through(workspace, hole).with_context(|| format!("the hole {}", hole.name))?;
@@ -129,7 +129,7 @@ fn audit(
     cases: &[&str],
     more: &[&str],
 ) -> anyhow::Result<Value> {
-    let mut command = Command::new(workspace.target.join("debug/bulkhead"));
+    let mut command = Command::new(workspace.target.join("release/bulkhead"));
     command.current_dir(&workspace.root);
     command.arg("--set").arg(format!("runtime_dir={}", image.display()));
     command.args(["--json", "audit", "--wall", "process"]).args(more);

@@ -54,6 +54,8 @@ pub enum Lack {
     InodeLimits,
     /// `/tmp` as a link that leads each process to its own directory.
     TmpLink,
+    /// A `/proc` of processes alone, and a `/dev` in which nothing is that nobody asked for.
+    KernelFiles,
 }
 
 impl Lack {
@@ -70,6 +72,7 @@ impl Lack {
             Self::SomeResourceLimits => "some_resource_limits",
             Self::InodeLimits => "inode_limits",
             Self::TmpLink => "tmp_link",
+            Self::KernelFiles => "kernel_files",
         }
     }
 
@@ -96,7 +99,8 @@ impl Lack {
             }
             Self::HiddenProcesses => {
                 "executions of one function that run at the same time see each other's process numbers, names, CPU \
-                 time, memory maps and starting environment; memory, files and signals stay out of reach, by uid"
+                 time, memory maps and starting environment, also of programs that they start; memory, files and \
+                 signals stay out of reach, by uid"
             }
             Self::AmbientCapabilities => {
                 "there is no such set to clear; the four others are emptied and checked"
@@ -110,6 +114,10 @@ impl Lack {
             }
             Self::TmpLink => {
                 "each sandbox has a mount namespace of its own, in which /tmp is its scratch directory"
+            }
+            Self::KernelFiles => {
+                "the guest takes every other device file away, and puts a lid on each file of /proc that is no \
+                 process's, before anything else runs"
             }
         }
     }

@@ -16,6 +16,7 @@ use rustix::event::epoll;
 
 use crate::config::{CONFIG_BYTES_MAX, GuestConfig, Lack};
 use crate::filter::{self, Filters, Who};
+use crate::lids;
 use crate::link::Link;
 use crate::sandbox::Sandbox;
 use crate::slot::Slots;
@@ -108,6 +109,9 @@ pub fn run() -> io::Result<()> {
 pub(crate) fn serve(config: GuestConfig) -> io::Result<()> {
     if WEAKENED && !std::path::Path::new(WEAKENED_MARK).exists() {
         return Err(io::Error::other("a guest with a hole in it, outside of a test of the audit"));
+    }
+    if config.lacks.contains(&Lack::KernelFiles) {
+        lids::shut()?;
     }
     let mut guest = Guest::new(config)?;
     let slots = u32::try_from(guest.config.slots.len()).unwrap_or(u32::MAX);

@@ -32,6 +32,7 @@ pub mod zygote_wire;
 mod children;
 mod fdpass;
 mod guest;
+mod lids;
 mod link;
 mod reclaim;
 mod sample;

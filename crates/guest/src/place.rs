@@ -26,6 +26,10 @@ const HOME: &str = "home";
 const DEVICES: [(&str, u32, u32); 5] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9)];
 
+/// Their names.
+pub const DEVICE_NAMES: [&str; 5] =
+    [DEVICES[0].0, DEVICES[1].0, DEVICES[2].0, DEVICES[3].0, DEVICES[4].0];
+
 /// Of mounts that hold data and no programs.
 pub const DATA: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 

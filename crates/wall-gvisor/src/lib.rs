@@ -32,7 +32,7 @@ use bulkhead_wall_process::cgroup::{BASE_MEMORY_MIB, Tree};
 use bulkhead_wall_process::kind::Kind;
 
 /// What gVisor's kernel (the release of July 2024) does not offer.
-pub const LACKS: [Lack; 9] = [
+pub const LACKS: [Lack; 10] = [
     Lack::Landlock,
     Lack::ProcessDescriptors,
     Lack::StatusFields,
@@ -42,6 +42,7 @@ pub const LACKS: [Lack; 9] = [
     Lack::SomeResourceLimits,
     Lack::InodeLimits,
     Lack::TmpLink,
+    Lack::KernelFiles,
 ];
 
 /// What gVisor's kernel itself may use, MiB: its heap, page tables and copies of files in its cache.

@@ -3,8 +3,8 @@
  * process (`blob`). Arguments are chosen so that nothing happens where a call is allowed: the question is whether the
  * kernel looks at them at all. Each call writes `name TAB errno` to a descriptor.
  *
- *   blob(group, fd)      one group of calls; answers go to fd
- *   calls GROUP          the same as a program; answers go to standard output
+ *   blob(group, fd, parent)   one group of calls; answers go to fd; `parent` is the sandbox's, 0 for the caller's own
+ *   calls GROUP PARENT        the same as a program; answers go to standard output
  */
 #include <asm/unistd.h>
 #include <stddef.h>
@@ -310,10 +310,11 @@ static void watching(int fd)
 #define CLOCK_OF(pid) ((~(pid)) << 3 | 2)
 
 /* Parents, and what else makes a process kin to another. */
-static void kin(int fd)
+static void kin(int fd, long parent)
 {
     char room[16];
-    long parent = CALL(__NR_getppid, 0, 0, 0, 0, 0, 0);
+    if (parent == 0)
+        parent = CALL(__NR_getppid, 0, 0, 0, 0, 0, 0);
     clone_with(fd, "a child for its parent", 0x8000 /* CLONE_PARENT */);
     clone_with(fd, "a child for its tracer", 0x2000 /* CLONE_PTRACE */);
     TRY("die with its parent", __NR_prctl, 1, 9, 0, 0, 0, 0);
@@ -325,6 +326,7 @@ static void kin(int fd)
     TRY("descriptor of its parent", __NR_pidfd_getfd, handle, 0, 0, 0, 0, 0);
     TRY("signal by handle", __NR_pidfd_send_signal, handle, 0, 0, 0, 0, 0);
     TRY("limits of its parent", __NR_prlimit64, parent, 7, 0, room, 0, 0);
+    TRY("limits of process 1", __NR_prlimit64, 1, 7, 0, room, 0, 0);
     if (handle >= 0)
         CALL(__NR_close, handle, 0, 0, 0, 0, 0);
     /* Who listened while the bundle was loaded: attack.cjs. Nobody there is as good as nobody to be reached. */
@@ -487,8 +489,8 @@ refused:
     tell(fd, "park twenty thousand descriptors", parked < 20000 ? -1 : 0);
 }
 
-__attribute__((section(".text.blob"))) long blob(long group, long fd);
-long blob(long group, long fd_)
+__attribute__((section(".text.blob"))) long blob(long group, long fd, long parent);
+long blob(long group, long fd_, long parent)
 {
     int fd = (int)fd_;
     switch (group) {
@@ -504,7 +506,7 @@ long blob(long group, long fd_)
     case 12: privileges(fd); return 0;
     case 13: shared(fd); return 0;
     case 14: watching(fd); return 0;
-    case 15: kin(fd); return 0;
+    case 15: kin(fd, parent); return 0;
     case 16: hop(fd, 60); return 0;
     case 17: behead(fd, 60); return 0;
     case 18: limits(fd); return 0;

@@ -30,6 +30,7 @@ enter:
     syscall
     mov (%rbx), %rdi
     mov 8(%rbx), %rsi
+    xor %edx, %edx            /* its own parent */
     lea 16(%rbx), %rax
     mov %rsp, %r12
     and $-16, %rsp

@@ -1,13 +1,19 @@
-/* `calls GROUP`: the calls of calls.c as a program. */
-long blob(long group, long fd);
+/* `calls GROUP PARENT`: the calls of calls.c as a program; the process that stands for its parent, as another number. */
+long blob(long group, long fd, long parent);
+
+static long number(const char *digit)
+{
+    long value = 0;
+    for (; *digit; digit++)
+        value = value * 10 + (*digit - '0');
+    return value;
+}
 
 __attribute__((used)) static void begin(long *stack)
 {
-    long group = 0;
-    if (stack[0] > 1)
-        for (const char *digit = (const char *)stack[2]; *digit; digit++)
-            group = group * 10 + (*digit - '0');
-    long status = blob(group, 1) == 0 ? 0 : 2;
+    long group = stack[0] > 1 ? number((const char *)stack[2]) : 0;
+    long parent = stack[0] > 2 ? number((const char *)stack[3]) : 0;
+    long status = blob(group, 1, parent) == 0 ? 0 : 2;
     __asm__ volatile("syscall" : : "a"(231L), "D"(status) : "rcx", "r11", "memory");
     __builtin_unreachable();
 }

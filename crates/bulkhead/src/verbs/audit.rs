@@ -96,6 +96,7 @@ fn all(wall: &str, cases: &[Case], verdict: Verdict, reason: &str) -> Vec<Findin
         wall: wall.to_owned(),
         verdict,
         reason: reason.to_owned(),
+        declared: Vec::new(),
     };
     cases.iter().map(finding).collect()
 }

@@ -108,6 +108,24 @@ async fn a_guest_says_hello_first_in_the_right_version() {
     assert_eq!(check(FromGuest::ZygoteReady { zygote: 1, load_us: 1 }).await, violation);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_says_half_a_hello_or_nothing_is_given_up() {
+    let mut bytes = Vec::new();
+    let json = serde_json::to_vec(&hello()).unwrap();
+    fragments(GUEST, CONTROL, Kind::FromGuest, &json)
+        .iter()
+        .for_each(|frame| frame.encode(&mut bytes));
+    for said in [0, 7, bytes.len() - 1] {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(&bytes[..said]).await.unwrap();
+        let (tasks, monotonic) = (Tasks::default(), Arc::new(SystemMonotonic::new()));
+        let guest = Guest::connect(ours, monotonic, &tasks, Box::new(drop)).await;
+        assert_eq!(guest.err(), Some(Broken::NoHello), "after {said} bytes");
+        // Until now it was there, and silent.
+        drop(theirs);
+    }
+}
+
 #[tokio::test]
 async fn whatever_a_guest_must_not_send_breaks_the_compartment() {
     let second = fragments(GUEST, CONTROL, Kind::FromGuest, &serde_json::to_vec(&hello()).unwrap());

@@ -1,5 +1,7 @@
 //! The attacks: one folder each in `tests/attacks`, carried in the binary.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -78,6 +80,20 @@ pub(super) struct Said {
     pub(super) host: Option<String>,
     /// Why it is not run here, and where it is.
     pub(super) elsewhere: Option<String>,
+    /// What is different behind a wall, by its name.
+    #[serde(default)]
+    pub(super) walls: BTreeMap<String, Behind>,
+}
+
+/// Tries that work behind one wall, each by its name and with the reason why it leads out of nothing: for where a wall
+/// has a kernel of its own, that shows or allows something of itself. Any other try still fails the case.
+pub(super) type Declared = BTreeMap<String, String>;
+
+/// What is different behind a wall.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Behind {
+    pub(super) declared: Declared,
 }
 
 fn once() -> u32 {
@@ -154,6 +170,11 @@ impl Case {
         read().with_context(|| format!("tests/attacks/{}", folder.name))
     }
 
+    /// What is declared of this wall.
+    pub(super) fn declared(&self, wall: &str) -> Declared {
+        self.said.walls.get(wall).map(|behind| behind.declared.clone()).unwrap_or_default()
+    }
+
     /// The name of the deployed function.
     pub(super) fn function(&self) -> String {
         self.id.to_lowercase()
@@ -206,6 +227,22 @@ mod tests {
         assert_eq!(ids.len(), all.len());
         for case in &all {
             assert!(case.said.does.len() > 15 && case.said.shows.len() > 4, "{}", case.id);
+        }
+    }
+
+    /// The process wall is what the cases are written for, and has nothing to declare.
+    #[test]
+    fn what_is_declared_of_a_wall_is_in_its_documentation() {
+        let text = include_str!("../../../../../docs/walls.md");
+        for case in cases(&[]).unwrap() {
+            for (wall, behind) in &case.said.walls {
+                assert!(["gvisor", "microvm"].contains(&wall.as_str()), "{}: {wall}", case.id);
+                for (what, why) in &behind.declared {
+                    assert!(why.len() > 40, "{} says too little of: {what}", case.id);
+                    let row = format!("| {} | {what} |", case.id);
+                    assert!(text.contains(&row), "docs/walls.md has no row that begins: {row}");
+                }
+            }
         }
     }
 

@@ -15,10 +15,10 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::control::{SECRET, host_name};
-use super::corpus::{Case, Phases, cases};
+use super::corpus::{Case, Declared, Phases, cases};
 use super::host;
-use super::judge::{Ended, Verdict, as_expected};
-use super::report::Finding;
+use super::judge::{Contained, Ended, Verdict, as_expected};
+use super::report::{Declaration, Finding};
 use super::targets::{Bound, Targets};
 use crate::cli::Audit;
 use crate::context::Context;
@@ -35,6 +35,8 @@ pub(super) const OTHER: &str = "other";
 pub(super) const HONEST: &str = "honest";
 /// One execution, at most.
 const EXECUTION_MAX: Duration = Duration::from_secs(45);
+/// The same where a machine boots first, and may be emulated.
+const EXECUTION_IN_MACHINE_MAX: Duration = Duration::from_secs(240);
 /// How often an execution is asked for while it is waited for.
 const LOOK: Duration = Duration::from_millis(15);
 /// By how much one attack may make the server's memory grow, in bytes: what a burst of ordinary work does.
@@ -56,6 +58,8 @@ pub(super) struct Stage {
     /// Its text.
     pub(super) other_key: String,
     pub(super) targets: Targets,
+    /// How long an execution is waited for.
+    pub(super) patience: Duration,
     directory: TempDir,
     runs: std::cell::Cell<u32>,
     /// The server's own, after the last case, in bytes.
@@ -82,21 +86,18 @@ pub(super) fn run(context: &Context, wall: &str, typed: &Audit) -> anyhow::Resul
     let ready = prepare_with(context, "audit", &settings, holes)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let stage = Stage::set(ready, bound, directory, &cases).await?;
+        let mut stage = Stage::set(ready, bound, directory, &cases).await?;
+        if wall == "microvm" {
+            stage.patience = EXECUTION_IN_MACHINE_MAX;
+        }
         let mut findings = Vec::new();
         for case in &cases {
             output::say(&format!("{wall}: {} {}", case.id, case.said.does));
-            let (verdict, reason) = match &case.said.elsewhere {
-                Some(why) => (Verdict::NotRun, why.clone()),
-                None => match stage.try_case(case).await {
-                    Ok(seen) => (Verdict::Held, seen),
-                    Err(why) => (Verdict::Failed, why),
-                },
-            };
-            if verdict == Verdict::Failed {
-                output::say(&format!("{wall}: {} FAILED: {reason}", case.id));
+            let finding = stage.finding(case, wall).await;
+            if finding.verdict == Verdict::Failed {
+                output::say(&format!("{wall}: {} FAILED: {}", case.id, finding.reason));
             }
-            findings.push(Finding { id: case.id.clone(), wall: wall.to_owned(), verdict, reason });
+            findings.push(finding);
         }
         stage.embedded.stop().await?;
         Ok(findings)
@@ -105,6 +106,9 @@ pub(super) fn run(context: &Context, wall: &str, typed: &Audit) -> anyhow::Resul
 
 /// What a run showed, or what is wrong with it.
 pub(super) type Seen = Result<String, String>;
+
+/// The same of an attack by a function.
+type Attacked = Result<Contained, String>;
 
 impl Stage {
     async fn set(
@@ -138,34 +142,62 @@ impl Stage {
         other.call::<Deployment>(Request::new(Op::Deploy, &[]).json(&body)).await?;
         let (other_key, runs) = (key.secret, std::cell::Cell::new(0));
         let memory = std::cell::Cell::new(own_memory());
-        Ok(Self { embedded, admin, other, other_key, targets, directory, runs, memory })
+        let patience = EXECUTION_MAX;
+        Ok(Self { embedded, admin, other, other_key, targets, patience, directory, runs, memory })
+    }
+
+    async fn finding(&self, case: &Case, wall: &str) -> Finding {
+        let declared = case.declared(wall);
+        let of = |verdict, reason: String| Finding {
+            id: case.id.clone(),
+            wall: wall.to_owned(),
+            verdict,
+            reason,
+            declared: Vec::new(),
+        };
+        if let Some(why) = &case.said.elsewhere {
+            return of(Verdict::NotRun, why.clone());
+        }
+        match self.try_case(case, &declared).await {
+            Ok(contained) => {
+                let declaration = |(what, why): (String, String)| Declaration {
+                    worked: contained.as_declared.contains(&what),
+                    what,
+                    why,
+                };
+                let mut finding = of(Verdict::Held, contained.seen.clone());
+                finding.declared = declared.into_iter().map(declaration).collect();
+                finding
+            }
+            Err(why) => of(Verdict::Failed, why),
+        }
     }
 
     /// `Ok` and `Err` both say what was seen.
-    async fn try_case(&self, case: &Case) -> Seen {
+    async fn try_case(&self, case: &Case, declared: &Declared) -> Attacked {
         let mark = self.mark();
         // What an earlier case brought about is that one's.
         self.targets.trapped();
-        let seen = match &case.said.host {
-            Some(name) => host::attack(name, self, &mark).await?,
-            None => self.attack(case, &mark).await?,
+        let contained = match &case.said.host {
+            Some(name) => Contained::from(host::attack(name, self, &mark).await?),
+            None => self.attack(case, declared, &mark).await?,
         };
         self.afterwards(case, &mark)
             .await
-            .map_err(|why| format!("afterwards {why}; it saw: {seen}"))?;
-        Ok(seen)
+            .map_err(|why| format!("afterwards {why}; it saw: {}", contained.seen))?;
+        Ok(contained)
     }
 
-    async fn attack(&self, case: &Case, mark: &str) -> Seen {
+    async fn attack(&self, case: &Case, declared: &Declared, mark: &str) -> Attacked {
         let client = &self.embedded.client;
         let function = case.function();
         match case.said.phases {
             Phases::Attack => {
                 let (ended, show) =
                     self.execute(client, &function, &self.input("attack", mark)).await?;
-                let seen = as_expected(&ended, &case.said.expect)?;
+                let contained = as_expected(&ended, &case.said.expect, declared)?;
                 self.look_closer(case, &show).await?;
-                Ok(seen)
+                Ok(contained)
             }
             Phases::LeaveLook => {
                 let (left, _) = self.execute(client, &function, &self.input("leave", mark)).await?;
@@ -173,23 +205,23 @@ impl Stage {
                     return Err(format!("leaving something failed: {code}: {message}"));
                 }
                 let look = self.input("look", mark);
-                let mut seen = String::new();
+                let mut contained = Contained::default();
                 for _ in 0..case.said.looks {
                     let (same, _) = self.execute(client, &function, &look).await?;
-                    seen = as_expected(&same, &case.said.expect)?;
+                    contained = as_expected(&same, &case.said.expect, declared)?;
                 }
                 let (others, _) = self.execute(&self.other, &function, &look).await?;
-                as_expected(&others, &case.said.expect)
+                as_expected(&others, &case.said.expect, declared)
                     .map_err(|why| format!("another tenant's run: {why}"))?;
-                Ok(seen)
+                Ok(contained)
             }
-            Phases::Beside => self.beside(case, mark).await,
+            Phases::Beside => self.beside(case, declared, mark).await,
         }
     }
 
     /// Honest runs of the same function and of another tenant are under way while it attacks; both give their own
     /// answer.
-    async fn beside(&self, case: &Case, mark: &str) -> Seen {
+    async fn beside(&self, case: &Case, declared: &Declared, mark: &str) -> Attacked {
         let client = &self.embedded.client;
         let input = |mark: &str| json!({"phase": "beside", "ms": BESIDE_MS, "mark": mark});
         let (same, others) = (format!("{mark}-same"), format!("{mark}-other"));
@@ -213,9 +245,9 @@ impl Stage {
             }
         }
         let (ended, show) = attacked?;
-        let seen = as_expected(&ended, &case.said.expect)?;
+        let contained = as_expected(&ended, &case.said.expect, declared)?;
         self.look_closer(case, &show).await?;
-        Ok(seen)
+        Ok(contained)
     }
 
     /// What the case wants to be seen on the execution itself.
@@ -328,7 +360,7 @@ impl Stage {
                 .header("Prefer", "respond-async")
                 .json(input);
             let accepted: Accepted = client.call(call).await?;
-            ended(client, &accepted.execution_id).await
+            ended(client, &accepted.execution_id, self.patience).await
         };
         execute.await.map_err(|error: ClientError| error.to_string())
     }
@@ -338,12 +370,13 @@ impl Stage {
     }
 }
 
-/// Waits for an execution's end.
+/// Waits for an execution's end, no longer than this.
 pub(super) async fn ended(
     client: &Client,
     id: &str,
+    patience: Duration,
 ) -> Result<(Ended, ExecutionShow), ClientError> {
-    let deadline = Instant::now() + EXECUTION_MAX;
+    let deadline = Instant::now() + patience;
     loop {
         let show: ExecutionShow = client.call(Request::new(Op::ShowExecution, &[id])).await?;
         let state = show.execution.state.as_str();
@@ -356,7 +389,7 @@ pub(super) async fn ended(
                 Ended::Failed { code, message }
             }
             _ if Instant::now() >= deadline => {
-                let message = format!("still {state} after {} s", EXECUTION_MAX.as_secs());
+                let message = format!("still {state} after {} s", patience.as_secs());
                 Ended::Failed { code: "audit_gave_up".to_owned(), message }
             }
             _ => {

@@ -1,9 +1,11 @@
 //! From what a run showed to a verdict: plain values in, a verdict out.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::corpus::Expect;
+use super::corpus::{Declared, Expect};
 
 /// Whether a wall contained an attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +47,20 @@ pub(super) enum Ended {
     Failed { code: String, message: String },
 }
 
+/// What was seen where an attack was contained.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Contained {
+    pub(super) seen: String,
+    /// Tries that worked and are declared of this wall.
+    pub(super) as_declared: BTreeSet<String>,
+}
+
+impl From<String> for Contained {
+    fn from(seen: String) -> Self {
+        Self { seen, as_declared: BTreeSet::new() }
+    }
+}
+
 /// The tries that a run told of.
 pub(super) fn tries(returned: &Value) -> Vec<Try> {
     serde_json::from_value(returned["tries"].clone()).unwrap_or_default()
@@ -57,11 +73,15 @@ fn listed(tries: &[&Try]) -> String {
     if more > 0 { format!("{}; and {more} more", shown.join("; ")) } else { shown.join("; ") }
 }
 
-/// Whether a run ended as expected. `Ok` and `Err` both say what was seen.
-pub(super) fn as_expected(ended: &Ended, expect: &Expect) -> Result<String, String> {
+/// Whether a run ended as expected, behind a wall of which this is declared. `Ok` and `Err` both say what was seen.
+pub(super) fn as_expected(
+    ended: &Ended,
+    expect: &Expect,
+    declared: &Declared,
+) -> Result<Contained, String> {
     match ended {
         Ended::Failed { code, message } if expect.ends.contains(code) => {
-            Ok(format!("{code}: {message}"))
+            Ok(format!("{code}: {message}").into())
         }
         Ended::Failed { code, message } => Err(format!("it ended with {code}: {message}")),
         Ended::Returned(_) if !expect.ends.is_empty() && !expect.or_refused => {
@@ -69,15 +89,23 @@ pub(super) fn as_expected(ended: &Ended, expect: &Expect) -> Result<String, Stri
         }
         Ended::Returned(value) => {
             let tries = tries(value);
-            let worked: Vec<_> = tries
+            let (as_declared, worked): (Vec<_>, Vec<_>) = tries
                 .iter()
                 .filter(|it| it.worked && !expect.harmless.contains(&it.what))
-                .collect();
+                .partition(|it| declared.contains_key(&it.what));
             match (tries.len(), worked.len()) {
                 (0, _) => Err("it tried nothing".to_owned()),
                 (all, 0) => {
                     let how = value["note"].as_str().map(|note| format!(", through {note}"));
-                    Ok(format!("{all} tries, none got out{}", how.unwrap_or_default()))
+                    let as_declared: BTreeSet<_> =
+                        as_declared.into_iter().map(|it| it.what.clone()).collect();
+                    let inside = match as_declared.len() {
+                        0 => String::new(),
+                        count => format!("; {count} worked inside, as declared"),
+                    };
+                    let seen =
+                        format!("{all} tries, none got out{}{inside}", how.unwrap_or_default());
+                    Ok(Contained { seen, as_declared })
                 }
                 (all, some) => Err(format!("{some} of {all} tries worked: {}", listed(&worked))),
             }
@@ -106,6 +134,7 @@ pub(super) fn control(answers: &[Value]) -> (Effect, String) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use serde_json::json;
 
@@ -117,27 +146,41 @@ mod tests {
 
     #[test]
     fn an_attack_is_contained_when_every_try_was_refused() {
-        let expect = Expect::default();
-        assert!(as_expected(&returned(false), &expect).is_ok());
-        let why = as_expected(&returned(true), &expect).unwrap_err();
+        let (expect, none) = (Expect::default(), Declared::new());
+        assert!(as_expected(&returned(false), &expect, &none).is_ok());
+        let why = as_expected(&returned(true), &expect, &none).unwrap_err();
         assert_eq!(why, "1 of 2 tries worked: b (x)");
         let harmless = Expect { harmless: vec!["b".to_owned()], ..Expect::default() };
-        assert!(as_expected(&returned(true), &harmless).is_ok());
-        assert!(as_expected(&Ended::Returned(json!({"tries": []})), &expect).is_err());
-        assert!(as_expected(&Ended::Returned(json!(null)), &expect).is_err());
+        assert!(as_expected(&returned(true), &harmless, &none).is_ok());
+        assert!(as_expected(&Ended::Returned(json!({"tries": []})), &expect, &none).is_err());
+        assert!(as_expected(&Ended::Returned(json!(null)), &expect, &none).is_err());
+    }
+
+    #[test]
+    fn what_is_declared_of_a_wall_works_there_and_nothing_else() {
+        let expect = Expect::default();
+        let declared = |what: &str| Declared::from([(what.to_owned(), "why".to_owned())]);
+        let contained = as_expected(&returned(true), &expect, &declared("b")).unwrap();
+        assert_eq!(contained.seen, "2 tries, none got out; 1 worked inside, as declared");
+        assert_eq!(contained.as_declared, BTreeSet::from(["b".to_owned()]));
+        let refused = as_expected(&returned(false), &expect, &declared("b")).unwrap();
+        assert_eq!(refused.as_declared, BTreeSet::new());
+        let why = as_expected(&returned(true), &expect, &declared("a")).unwrap_err();
+        assert_eq!(why, "1 of 2 tries worked: b (x)");
     }
 
     #[test]
     fn an_attack_that_must_be_ended_may_not_end_by_itself() {
+        let none = Declared::new();
         let failed = |code: &str| Ended::Failed { code: code.to_owned(), message: "m".to_owned() };
         let expect = Expect { ends: vec!["cpu_limit".to_owned()], ..Expect::default() };
-        assert!(as_expected(&failed("cpu_limit"), &expect).is_ok());
-        assert!(as_expected(&failed("internal"), &expect).is_err());
-        assert!(as_expected(&returned(false), &expect).is_err());
+        assert!(as_expected(&failed("cpu_limit"), &expect, &none).is_ok());
+        assert!(as_expected(&failed("internal"), &expect, &none).is_err());
+        assert!(as_expected(&returned(false), &expect, &none).is_err());
         let either = Expect { or_refused: true, ..expect };
-        assert!(as_expected(&returned(false), &either).is_ok());
-        assert!(as_expected(&returned(true), &either).is_err());
-        assert!(as_expected(&failed("crashed"), &Expect::default()).is_err());
+        assert!(as_expected(&returned(false), &either, &none).is_ok());
+        assert!(as_expected(&returned(true), &either, &none).is_err());
+        assert!(as_expected(&failed("crashed"), &Expect::default(), &none).is_err());
     }
 
     #[test]

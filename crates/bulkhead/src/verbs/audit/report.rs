@@ -17,6 +17,20 @@ pub(super) struct Finding {
     pub(super) verdict: Verdict,
     /// What was seen, or why it was not run.
     pub(super) reason: String,
+    /// What is declared of this wall.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) declared: Vec<Declaration>,
+}
+
+/// A try that may work behind a wall, because it stays inside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Declaration {
+    #[serde(rename = "try")]
+    pub(super) what: String,
+    /// Why it leads nowhere.
+    pub(super) why: String,
+    /// Whether it did work. Where it is refused, the declaration can go.
+    pub(super) worked: bool,
 }
 
 /// One line of the report.
@@ -93,7 +107,24 @@ fn table(cases: &[Case], lines: &[Line]) -> anyhow::Result<()> {
         .to_vec()
     };
     let rows: Vec<_> = lines.iter().map(row).collect();
-    output::table(&["case", "wall", "verdict", "natively", "the function", "what was seen"], &rows)
+    output::table(
+        &["case", "wall", "verdict", "natively", "the function", "what was seen"],
+        &rows,
+    )?;
+    let declared: Vec<_> = lines.iter().flat_map(|line| declared(&line.finding)).collect();
+    if declared.is_empty() {
+        return Ok(());
+    }
+    output::table(&["case", "wall", "declared", "why it leads nowhere"], &declared)
+}
+
+/// What is declared of the wall, a row each.
+fn declared(finding: &Finding) -> impl Iterator<Item = Vec<String>> {
+    finding.declared.iter().map(|it| {
+        let why =
+            if it.worked { it.why.as_str() } else { "IT IS REFUSED HERE: the declaration can go" };
+        [finding.id.as_str(), &finding.wall, &it.what, why].map(str::to_owned).to_vec()
+    })
 }
 
 fn short(text: &str, chars_max: usize) -> String {
@@ -117,11 +148,30 @@ mod tests {
             wall: "process".to_owned(),
             verdict: Verdict::NotRun,
             reason: "r".to_owned(),
+            declared: Vec::new(),
         };
         let line = Line { finding, control: Effect::Effective, control_reason: "c".to_owned() };
         let report = Report { cases: vec![line], held: 0, failed: 0, not_run: 1 };
         let expected = r#"{"cases":[{"id":"F01","wall":"process","verdict":"not_run","reason":"r","control":"effective","control_reason":"c"}],"held":0,"failed":0,"not_run":1}"#;
         assert_eq!(serde_json::to_string(&report).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_declared_is_printed_with_its_reason_and_told_once_it_is_not_needed() {
+        let declaration =
+            |what: &str, worked| Declaration { what: what.to_owned(), why: "w".to_owned(), worked };
+        let finding = Finding {
+            id: "P01".to_owned(),
+            wall: "gvisor".to_owned(),
+            verdict: Verdict::Held,
+            reason: "r".to_owned(),
+            declared: vec![declaration("a", true), declaration("b", false)],
+        };
+        let rows: Vec<_> = declared(&finding).map(|row| row.join(" ")).collect();
+        let stale = "P01 gvisor b IT IS REFUSED HERE: the declaration can go";
+        assert_eq!(rows, ["P01 gvisor a w", stale]);
+        let text = serde_json::to_string(&finding).unwrap();
+        assert!(text.ends_with(r#"{"try":"b","why":"w","worked":false}]}"#), "{text}");
     }
 
     #[test]

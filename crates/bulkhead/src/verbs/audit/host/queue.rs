@@ -40,7 +40,7 @@ pub(super) async fn starvation(stage: &Stage, mark: &str) -> Seen {
         client.call(Request::new(Op::ShowExecution, &[&last])).await;
     let state = show.map_err(|error| error.to_string())?.execution.state;
     // The queue is emptied before the next case, whatever is the verdict.
-    ended(client, &last).await.map_err(|error| error.to_string())?;
+    ended(client, &last, stage.patience).await.map_err(|error| error.to_string())?;
     match seen {
         Ended::Returned(_) if took > PATIENCE => Err(format!("the other waited {took:?}")),
         Ended::Returned(_) if state == "succeeded" => {
@@ -111,7 +111,7 @@ pub(super) async fn zombie(stage: &Stage, mark: &str) -> Seen {
             }
         }
     }
-    let (seen, _) = ended(client, &execution).await.map_err(text)?;
+    let (seen, _) = ended(client, &execution, stage.patience).await.map_err(text)?;
     let logs: LogPage =
         client.call(Request::new(Op::ExecutionLogs, &[&execution])).await.map_err(text)?;
     if logs.logs.iter().any(|line| line.message.contains("forged")) {
