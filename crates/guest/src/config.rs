@@ -99,8 +99,9 @@ impl Lack {
             }
             Self::HiddenProcesses => {
                 "executions of one function that run at the same time see each other's process numbers, names, CPU \
-                 time, memory maps and starting environment, also of programs that they start; memory, files and \
-                 signals stay out of reach, by uid"
+                 time, memory maps and starting environment, also of programs that they start; memory and signals \
+                 stay out of reach by uid, and open files by their mode: what a sandbox makes is its own alone, \
+                 unless it gives more itself"
             }
             Self::AmbientCapabilities => {
                 "there is no such set to clear; the four others are emptied and checked"

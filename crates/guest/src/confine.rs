@@ -90,6 +90,9 @@ fn stages(confinement: &Confinement, place: &Place, output: &OwnedFd) -> Result<
     stage("capabilities", drop_capabilities(&confinement.lacks))?;
     stage("dumpable", set_dumpable_behavior(DumpableBehavior::Dumpable))?;
     stage("scratch", std::env::set_current_dir(&place.scratch))?;
+    if confinement.lacks.contains(&Lack::HiddenProcesses) {
+        keep_files_to_oneself();
+    }
     stage("rlimits", resource_limits(place, &confinement.lacks))?;
     stage("no_new_privs", rustix::thread::set_no_new_privs(true))?;
     if !confinement.lacks.contains(&Lack::Landlock) {
@@ -125,6 +128,12 @@ fn await_mapping(stream: &OwnedFd) -> std::io::Result<()> {
 fn own_tmp(scratch: &Path) -> std::io::Result<()> {
     sys::unshare_mounts()?;
     Ok(rustix::mount::mount_bind(scratch, "/tmp")?)
+}
+
+/// Where `/proc` shows other processes, it leads to the files that they have open, past the directories on the way: so
+/// that these are the owner's alone does not help. What a sandbox makes is its owner's alone unless it says otherwise.
+fn keep_files_to_oneself() {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
 fn drop_capabilities(lacks: &[Lack]) -> rustix::io::Result<()> {

@@ -248,7 +248,11 @@ function calls(t, group, only = /./) {
 async function run(attack, bulkhead, input) {
   if (input.phase === 'well') return { well: true };
   if (input.phase === 'beside') {
+    // With a file of its own open meanwhile, as honest runs have.
+    const held = fs.openSync(`held-${input.mark}`, 'w+');
+    fs.writeSync(held, input.mark);
     await sleep(input.ms ?? 1000);
+    fs.closeSync(held);
     return { mark: input.mark };
   }
   const tries = new Tries(input);

@@ -37,6 +37,9 @@ pub(super) const HONEST: &str = "honest";
 const EXECUTION_MAX: Duration = Duration::from_secs(45);
 /// The same where a machine boots first, and may be emulated.
 const EXECUTION_IN_MACHINE_MAX: Duration = Duration::from_secs(240);
+/// An idle compartment goes after this long: each attack has its own, and what some leave running in theirs takes the
+/// machine from the next.
+const IDLE: &str = "5s";
 /// How often an execution is asked for while it is waited for.
 const LOOK: Duration = Duration::from_millis(15);
 /// By how much one attack may make the server's memory grow, in bytes: what a burst of ordinary work does.
@@ -81,7 +84,12 @@ pub(super) fn run(context: &Context, wall: &str, typed: &Audit) -> anyhow::Resul
         true => "name=a-hole 127.0.0.0/8".to_owned(),
         false => format!("name=audit-api 127.0.0.1/32 :{}", bound.allowed()?),
     };
-    let settings = [("egress.allow", rule.as_str()), ("egress.deny", DENIED), ("wall", wall)];
+    let settings = [
+        ("egress.allow", rule.as_str()),
+        ("egress.deny", DENIED),
+        ("wall", wall),
+        ("worker.idle", IDLE),
+    ];
     let holes = if typed.weakened_image { Holes::Wanted } else { Holes::Refused };
     let ready = prepare_with(context, "audit", &settings, holes)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
