@@ -124,7 +124,11 @@ fn read_config() -> io::Result<GuestConfig> {
     let mut buffer = [0_u8; 16 * 1024];
     loop {
         match rustix::io::read(sys::borrowed(fds::CONFIG), &mut buffer)? {
-            0 => return Ok(serde_json::from_slice(&text)?),
+            0 => {
+                // Where /proc shows it, a sandbox could open it through the descriptor.
+                sys::close(fds::CONFIG)?;
+                return Ok(serde_json::from_slice(&text)?);
+            }
             count => text.extend_from_slice(&buffer[..count]),
         }
         if text.len() > CONFIG_BYTES_MAX {

@@ -293,6 +293,13 @@ pub(crate) fn close_from(first: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes a descriptor that the process was started with.
+pub(crate) fn close(fd: RawFd) -> io::Result<()> {
+    // SAFETY: called once, with one of `fds` that nothing keeps a handle to: `borrowed` ends with its statement.
+    check(unsafe { libc::close(fd) })?;
+    Ok(())
+}
+
 /// A descriptor by its number, for as long as the process keeps it.
 pub(crate) fn borrowed(fd: RawFd) -> BorrowedFd<'static> {
     // SAFETY: used for the descriptors the guest is started with; it never closes those.
