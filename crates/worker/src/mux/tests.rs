@@ -119,7 +119,9 @@ async fn a_guest_that_says_half_a_hello_or_nothing_is_given_up() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(&bytes[..said]).await.unwrap();
         let (tasks, monotonic) = (Tasks::default(), Arc::new(SystemMonotonic::new()));
-        let guest = Guest::connect(ours, monotonic, &tasks, Box::new(drop)).await;
+        let guest = Guest::connect(ours, monotonic, &tasks, Box::new(drop));
+        // Of the clock that moves when nothing else can: without a deadline of its own this one comes.
+        let guest = tokio::time::timeout(HELLO_WAIT * 2, guest).await.unwrap();
         assert_eq!(guest.err(), Some(Broken::NoHello), "after {said} bytes");
         // Until now it was there, and silent.
         drop(theirs);
