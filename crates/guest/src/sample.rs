@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::slot::{is_headless, lives_as, threads};
 
@@ -93,6 +94,19 @@ pub(crate) fn memory_bytes_of(pid: i32) -> Option<u64> {
     resident(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
 }
 
+/// CPU time that a process has had so far, of all its threads.
+pub(crate) fn cpu_time_of(pid: i32) -> Option<Duration> {
+    cpu_time(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// From `/proc/PID/stat`: `utime` and `stime`, in hundredths of a second (USER_HZ), are the 12th and 13th field behind the
+/// name, which may have blanks and parentheses in it.
+fn cpu_time(stat: &str) -> Option<Duration> {
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    Some(Duration::from_millis(ticks()?.saturating_add(ticks()?).saturating_mul(10)))
+}
+
 /// Where a process' memory is to be read: of one whose first thread has left, only its other threads tell.
 fn alive_at(process: &Path, status: &str) -> PathBuf {
     if !is_headless(status) {
@@ -136,6 +150,15 @@ mod tests {
         assert_eq!(parse(&headless), Some((7, sample)), "its other threads go on");
         assert_eq!(parse(&headless.replace("Threads:\t3", "Threads:\t1")), None);
         assert_eq!(parse(""), None);
+    }
+
+    #[test]
+    fn cpu_time_is_read_behind_whatever_the_process_calls_itself() {
+        let stat = "7 (a b) c) R 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 1 0 100 1000 200 0";
+        assert_eq!(cpu_time(stat), Some(Duration::from_secs(3)));
+        assert_eq!(cpu_time("7 (node"), None);
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert!(cpu_time_of(own).is_some());
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bulkhead_protocol::{FromGuest, GuestError};
 use rustix::io::Errno;
 
 use crate::fdpass;
+use crate::sample;
 use crate::spawn::Spawned;
 use crate::sys::RawPid;
 use crate::zygote_wire::{FromZygote, PACKET_BYTES_MAX, ToZygote};
@@ -24,6 +25,8 @@ pub(crate) struct Zygote {
     pub(crate) started: Instant,
     /// Until when it must be ready; `None` once it is.
     pub(crate) ready_by: Option<Instant>,
+    /// How long that was at first.
+    ready_within: Duration,
     output: VecDeque<u8>,
     requests: VecDeque<(ToZygote, Vec<OwnedFd>)>,
     /// Why it failed, until the worker is told.
@@ -38,6 +41,7 @@ impl Zygote {
             output_pipe: spawned.output,
             started,
             ready_by: Some(ready_by),
+            ready_within: ready_by.saturating_duration_since(started),
             output: VecDeque::new(),
             requests: VecDeque::new(),
             failed: None,
@@ -101,6 +105,13 @@ impl Zygote {
         self.failed.get_or_insert(GuestError { stage: stage.to_owned(), message });
     }
 
+    /// It was to be ready by now.
+    pub(crate) fn is_late(&mut self) {
+        let had = self.pid.map(|pid| sample::cpu_time_of(pid).unwrap_or_default());
+        let (stage, message) = why_late(had, self.ready_within);
+        self.fail(stage, message);
+    }
+
     /// Keeps the end of what it writes, as much as a pipe holds in one turn. `false` at the end of the pipe.
     pub(crate) fn read_output(&mut self) -> bool {
         let mut buffer = [0_u8; 4096];
@@ -124,5 +135,49 @@ impl Zygote {
         self.read_output();
         let output = String::from_utf8_lossy(self.output.make_contiguous()).into_owned();
         Some(FromGuest::ZygoteFailed { zygote, error, output })
+    }
+}
+
+/// Whose failure it is that a zygote is not ready, and why. `had` is the CPU time that it has had; `None`: it is gone.
+/// Loading is work from beginning to end, so one that had the processor for less than half of its time was kept waiting,
+/// by a machine with too much to do. That is not the bundle's failure, and may go better the next time.
+fn why_late(had: Option<Duration>, within: Duration) -> (&'static str, String) {
+    let seconds = within.as_secs();
+    match had {
+        None => ("zygote", "it left before it was ready".to_owned()),
+        Some(had) if had >= within / 2 => {
+            ("zygote", format!("it was not ready within {seconds} s, and busy all the time"))
+        }
+        Some(had) => (
+            "late",
+            format!(
+                "it was not ready within {seconds} s, of which it had the processor for {:.1} s",
+                had.as_secs_f64()
+            ),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zygote_that_was_kept_waiting_is_not_its_bundles_failure() {
+        let seconds = Duration::from_secs;
+        let verdict = |had: Option<u64>| {
+            let (stage, message) = why_late(had.map(seconds), seconds(30));
+            format!("{stage}: {message}")
+        };
+        assert_eq!(
+            [None, Some(30), Some(15), Some(14), Some(0)].map(verdict),
+            [
+                "zygote: it left before it was ready",
+                "zygote: it was not ready within 30 s, and busy all the time",
+                "zygote: it was not ready within 30 s, and busy all the time",
+                "late: it was not ready within 30 s, of which it had the processor for 14.0 s",
+                "late: it was not ready within 30 s, of which it had the processor for 0.0 s",
+            ]
+        );
     }
 }

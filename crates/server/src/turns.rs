@@ -18,7 +18,7 @@ const SHARE: usize = 2;
 
 /// Webhooks of one tenant at the database at the same time. Enough that commits are shared (a group of so many costs
 /// little more than one), few enough that a write which comes after them waits some milliseconds.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 32;
 
 /// Who has how much under way. Only who has something is kept.
 #[derive(Debug)]

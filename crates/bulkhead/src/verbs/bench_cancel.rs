@@ -28,6 +28,9 @@ const DEAF: &str = "stall";
 /// Between two looks at an execution.
 const LOOK: Duration = Duration::from_millis(2);
 
+/// From the lease until its handler is well under way: one that has not begun is simply not begun.
+const BEGINS: Duration = Duration::from_millis(200);
+
 /// The longest wait for a state.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -75,6 +78,7 @@ async fn cancelled(client: &Client, name: &str) -> anyhow::Result<Duration> {
         .json(&json!({"ms": 60_000}));
     let Accepted { execution_id, .. } = client.call(request).await?;
     until(client, &execution_id, "running").await?;
+    tokio::time::sleep(BEGINS).await;
     let began = Instant::now();
     client.call::<Value>(Request::new(Op::CancelExecution, &[&execution_id])).await?;
     until(client, &execution_id, "cancelled").await?;

@@ -363,7 +363,7 @@ impl Guest {
             .collect();
         for number in late {
             if let Some(zygote) = self.zygotes.get_mut(&number) {
-                zygote.fail("zygote", "it was not ready in time, or left before".to_owned());
+                zygote.is_late();
             }
             self.bury_zygote_if_failed(number)?;
         }

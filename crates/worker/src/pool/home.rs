@@ -15,8 +15,8 @@ use crate::stats::Stats;
 /// The one zygote of a compartment: each function version has compartments of its own.
 pub(super) const ZYGOTE: u32 = 1;
 
-/// Stages at which a zygote fails for reasons of the bundle's: it threw, or the zygote left or was not ready in time
-/// while it loaded. At all others it is the platform's failure.
+/// Stages at which a zygote fails for reasons of the bundle's: it threw, or while it loaded the zygote left or was busy for
+/// too long. At all others it is the platform's failure.
 const BUNDLE_STAGES: [&str; 2] = ["bundle", "zygote"];
 
 /// The longest message about a failed bundle that is passed on, bytes.
