@@ -234,7 +234,7 @@ async fn what_opens_the_kernel_is_refused(wall: DynWall) {
         result.unwrap()["output"],
         json!({
             "priority": "ERR_SYSTEM_ERROR", "device": "ENOENT", "memory device": "ENOENT",
-            "kernel symbols": "ENOENT", "kernel settings": "ENOENT", "system": lid,
+            "kernel symbols": "ENOENT", "kernel settings": lid, "system": lid,
             "node binary": "EACCES", "guest binary": hidden, "shell": "ENOENT",
             "signal": "EPERM",
         })
