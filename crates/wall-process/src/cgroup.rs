@@ -293,14 +293,23 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
+/// Somebody else, such as a killed server's launcher, has removed it. What is read of a cgroup in that very moment is
+/// answered with ENODEV.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+}
+
 fn children(path: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
+        Err(error) if is_gone(&error) => return Ok(Vec::new()),
+        entries => entries.map_err(|error| named(path, &error))?,
     };
     let mut found = Vec::new();
     for entry in entries {
-        let entry = entry?;
+        let entry = match entry {
+            Err(error) if is_gone(&error) => return Ok(found),
+            entry => entry.map_err(|error| named(path, &error))?,
+        };
         if entry.file_type()?.is_dir() {
             found.push(entry.path());
         }
@@ -316,7 +325,7 @@ fn remove_tree(path: &Path) -> io::Result<bool> {
     }
     match fs::remove_dir(path) {
         Ok(()) => Ok(gone),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) if is_gone(&error) => Ok(true),
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(false),
         Err(error) => Err(named(path, &error)),
     }
@@ -327,8 +336,8 @@ fn kill_below(path: &Path) -> io::Result<()> {
         kill_below(&child)?;
     }
     let procs = match fs::read_to_string(path.join("cgroup.procs")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        procs => procs?,
+        Err(error) if is_gone(&error) => return Ok(()),
+        procs => procs.map_err(|error| named(path, &error))?,
     };
     for pid in procs
         .lines()
