@@ -50,7 +50,6 @@ pub(super) const LIVE_EXCLUSIVE: &str = "SELECT id FROM executions
 pub(super) const OLDEST_AFTER: &str = "SELECT seq, id, created_at, state FROM executions
      WHERE seq > ? ORDER BY seq LIMIT ?";
 
-/// An execution and all that it left but records, which belong to its connection.
 /// An execution ends once; `retry` makes another.
 pub(super) const KEEP_ENDING: &str =
     "INSERT INTO endings (execution) VALUES (?) ON CONFLICT (execution) DO NOTHING";
@@ -60,6 +59,7 @@ pub(super) const ENDINGS: &str = "SELECT execution FROM endings LIMIT ?";
 
 pub(super) const FORGET_ENDING: &str = "DELETE FROM endings WHERE execution = ?";
 
+/// An execution and all that it left but records, which belong to its connection.
 pub(super) const REMOVE: [&str; 6] = [
     "DELETE FROM endings WHERE execution = ?",
     "DELETE FROM payloads WHERE execution = ?",
