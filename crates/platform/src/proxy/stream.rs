@@ -2,8 +2,9 @@
 //!
 //! An answer's body is read by a task of its own, at the pace of whoever takes it: one piece waits, no more are read
 //! until it is taken, and the API is kept waiting meanwhile (its connection's window fills up). A taker that stands
-//! still for [`IDLE_MAX`] is given up, and the connection to the API with it. Credentials that the API reflects are
-//! taken out on the way, as they are of answers that are read as a whole, across the borders of pieces as well.
+//! still for [`IDLE_MAX`] is given up, and the connection to the API with it: for it, the body breaks off. Credentials
+//! that the API reflects are taken out on the way, as they are of answers that are read as a whole, across the borders
+//! of pieces as well.
 
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use bulkhead_egress::{Body, BodyLimits, HttpClient, SendError, Upload};
 use bulkhead_protocol::CallError;
 use bulkhead_types::{ConnectionId, IntegrationId, TenantId};
 use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -46,8 +49,14 @@ pub struct Streamed {
 
 /// Why a streamed body broke off.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StreamError(#[from] SendError);
+pub enum StreamError {
+    /// The API broke it off, or it is longer than it may be.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// Who takes it stood still for too long.
+    #[error("the body was not taken for {} s", IDLE_MAX.as_secs())]
+    NotTaken,
+}
 
 impl Taken for Body {
     async fn take(
@@ -97,7 +106,7 @@ impl Platform {
             let secrets = ended.attach.secrets();
             let headers = redacted_headers(&head.headers, &secrets);
             let (pieces, taken) = mpsc::channel(PIECES_MAX);
-            tokio::spawn(pump(body, Scrubber::new(secrets), pieces));
+            tokio::spawn(pump(pieces_of(body), Scrubber::new(secrets), pieces));
             let (status, retry_after) = (head.status, ended.wait);
             Ok(Streamed { status, headers, retry_after, body: taken })
         };
@@ -105,15 +114,19 @@ impl Platform {
     }
 }
 
+fn pieces_of(body: Body) -> BoxStream<'static, Result<Bytes, SendError>> {
+    stream::unfold(body, |mut body| async { Some((body.piece().await?, body)) }).boxed()
+}
+
 /// Hands pieces over until the body ends, breaks off, or nobody takes them any more.
 async fn pump(
-    mut body: Body,
+    mut body: BoxStream<'static, Result<Bytes, SendError>>,
     mut scrubber: Scrubber,
     pieces: mpsc::Sender<Result<Bytes, StreamError>>,
 ) {
     loop {
         let piece = tokio::select! {
-            piece = body.piece() => piece,
+            piece = body.next() => piece,
             () = pieces.closed() => return,
         };
         let (piece, last) = match piece {
@@ -124,6 +137,9 @@ async fn pump(
         let is_empty = matches!(&piece, Ok(piece) if piece.is_empty());
         if !is_empty && pieces.send_timeout(piece, IDLE_MAX).await.is_err() {
             tracing::debug!("a streamed answer was not taken");
+            drop(body);
+            // Who comes back for the rest must not take what came for the whole. Where nobody does, nobody misses it.
+            drop(pieces.send(Err(StreamError::NotTaken)).await);
             return;
         }
         if last {
@@ -207,7 +223,25 @@ impl Scrubber {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed step is the test's failure")]
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_not_taken_in_time_ends_broken_off_and_lets_the_api_go() {
+        let (api, came) = mpsc::channel(8);
+        for piece in ["one", "two", "three"] {
+            api.send(Ok(Bytes::from(piece))).await.unwrap();
+        }
+        let body = stream::unfold(came, |mut came| async { Some((came.recv().await?, came)) });
+        let (pieces, mut taken) = mpsc::channel(PIECES_MAX);
+        tokio::spawn(pump(body.boxed(), Scrubber::new(Vec::new()), pieces));
+        // Time goes on when nothing else can: this is how long nobody takes the first piece.
+        api.closed().await;
+        assert_eq!(taken.recv().await.unwrap().unwrap(), "one");
+        let end = taken.recv().await.expect("an end that is told from a whole body's");
+        assert!(matches!(end, Err(StreamError::NotTaken)), "{end:?}");
+        assert!(taken.recv().await.is_none());
+    }
 
     fn scrubbed(text: &str, secrets: &[&str], piece: usize) -> String {
         let mut scrubber = Scrubber::new(secrets.iter().map(|&secret| secret.to_owned()).collect());
