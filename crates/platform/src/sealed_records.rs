@@ -53,3 +53,25 @@ impl Platform {
         Arc::new(Sealing { sealer, entropy, seals })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed step is the test's failure")]
+    use bulkhead_types::SystemEntropy;
+
+    use super::*;
+    use crate::seal::SecretKey;
+
+    #[test]
+    fn a_sealed_body_opens_in_its_own_row_only() {
+        let sealer = Arc::new(Sealer::new(&[SecretKey([7; 32])]).unwrap());
+        let sealing = Sealing { sealer, entropy: Arc::new(SystemEntropy), seals: true };
+        let own = Place { stream: 1, id: "a" };
+        let sealed = sealing.seal(own, r#"{"id":"a"}"#).unwrap().unwrap();
+        assert_eq!(sealing.open(own, &sealed).unwrap(), r#"{"id":"a"}"#);
+        // Who writes to the database moves a body to another record, or to another tenant's stream.
+        for other in [Place { stream: 1, id: "b" }, Place { stream: 2, id: "a" }] {
+            assert!(sealing.open(other, &sealed).is_err());
+        }
+    }
+}

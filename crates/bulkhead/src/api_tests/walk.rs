@@ -212,6 +212,35 @@ async fn a_webhook_is_durable_once_answered_and_dropped_when_repeated() {
 }
 
 #[tokio::test]
+async fn a_delivery_whose_handler_failed_is_replayed_as_it_came() {
+    let server = Harness::start().await;
+    let key = server.furnished("acme").await;
+    let headers =
+        [("content-type", "application/json"), ("x-delivery-id", "d-1"), ("x-topic", "t")];
+    let body = "{\"id\":  1, \"text\": \"\u{e9}\"}";
+    let came = server.send("POST", "/v1/webhooks/acme/crm", &headers, body).await;
+    assert_eq!(came.status, 202, "{}", came.text);
+    let first = server.work_one(|_| failed("handler_broke", Fault::Tenant, Value::Null)).await;
+    let dead = server.call(&key, "GET", "/v1/dead-letters?kind=webhook", Value::Null).await;
+    assert_eq!(dead.json["executions"][0]["id"], json!(first.lease.execution), "{}", dead.text);
+
+    let replay = json!({"kind": "webhook"});
+    let replayed = server.call(&key, "POST", "/v1/dead-letters/replay", replay.clone()).await;
+    let again = replayed.json["replayed"][0]["execution_id"].clone();
+    let second = server.work_one(|_| Outcome::Completed(json!(null))).await;
+    assert_eq!(json!(second.lease.execution), again, "{}", replayed.text);
+    assert_ne!(second.lease.execution, first.lease.execution);
+    // Headers and raw bytes are those of the provider: a signature over them would hold again.
+    assert_eq!(second.input, first.input);
+    assert_eq!((&second.function, &second.connection), (&first.function, &first.connection));
+    let none_left = server.call(&key, "POST", "/v1/dead-letters/replay", replay).await;
+    assert_eq!(none_left.json["replayed"], json!([]), "{}", none_left.text);
+    // The provider's own repetition is still known as one.
+    let repeated = server.send("POST", "/v1/webhooks/acme/crm", &headers, body).await;
+    assert_eq!(repeated.json["duplicate"], json!(true), "{}", repeated.text);
+}
+
+#[tokio::test]
 async fn a_followed_log_ends_with_its_execution() {
     let server = Harness::start().await;
     let key = server.furnished("acme").await;

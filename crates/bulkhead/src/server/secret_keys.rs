@@ -91,6 +91,8 @@ fn printed(command: &str) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed step is the test's failure")]
+    use bulkhead_config::{Raw, Surroundings};
+
     use super::*;
 
     #[test]
@@ -105,5 +107,42 @@ mod tests {
         assert_eq!(key(&"ab".repeat(32)).unwrap().0, [0xab; 32]);
         let wrong = key("hunter2").unwrap_err();
         assert!(!format!("{wrong:?}").contains("hunter2"));
+    }
+
+    /// The keys that a server with these settings has, by their first byte.
+    fn keys(environment: &[(&str, &str)], flags: &[(&str, &str)]) -> anyhow::Result<Vec<u8>> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let env = environment.iter().map(owned).collect();
+        let around = Surroundings { env, cores: 1, ..Surroundings::default() };
+        let flags: Vec<_> = flags.iter().map(owned).collect();
+        let raw = Raw::gather(&around, None, &flags)?;
+        Ok(of(&Config::resolve(&raw, &around)?)?.iter().map(|key| key.0[0]).collect())
+    }
+
+    #[test]
+    fn a_key_comes_from_the_environment_a_file_or_a_command_and_from_one_of_them() {
+        let (new, old) = ("cd".repeat(32), "ab".repeat(32));
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("secret");
+        std::fs::write(&file, format!("{new}\n{old}\n")).unwrap();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&file, private).unwrap();
+        let file = file.to_str().unwrap();
+        let command = format!("echo {new}");
+
+        assert_eq!(keys(&[], &[]).unwrap(), [0; 0], "the data directory has it");
+        let both = [("BULKHEAD_SECRET_KEY", new.as_str()), ("BULKHEAD_SECRET_KEY_OLD", &old)];
+        assert_eq!(keys(&both, &[]).unwrap(), [0xcd, 0xab]);
+        assert_eq!(keys(&[], &[("secret_key_file", file)]).unwrap(), [0xcd, 0xab]);
+        let by_command = [("secret_key_command", command.as_str()), ("secret_key_old", &old)];
+        assert_eq!(keys(&[], &by_command).unwrap(), [0xcd, 0xab]);
+        for wrong in [
+            keys(&both, &[("secret_key_file", file)]),
+            keys(&[], &[("secret_key_command", "true")]),
+            keys(&[], &[("secret_key_command", "false")]),
+            keys(&both[1..], &[]),
+        ] {
+            assert!(wrong.is_err(), "{wrong:?}");
+        }
     }
 }
