@@ -148,6 +148,40 @@ test('the compiler that stays tells of every change, and of the types afterwards
   assert.equal((await once(child, 'exit'))[0], 0);
 });
 
+test('a save that one function could not be built with reaches the others as soon as that one is mended', async (t) => {
+  const action = (word) => `import { createAction } from 'bulkhead';
+import { z } from 'zod';
+import { ${word} } from '../shared.js';
+export default createAction({ description: ${word}, input: z.unknown(), output: z.string(), exec: async () => ${word} });
+`;
+  const directory = project(t, {
+    'index.ts': "import './words/actions/first.js';\nimport './words/actions/second.js';\n",
+    'words/actions/first.ts': action('first'),
+    'words/actions/second.ts': action('second'),
+    'words/shared.ts': "export const first = 'one';\nexport const second = 'two';\n",
+  });
+  const builds = [];
+  const told = [];
+  const say = (line) => line.step === 'build' && (told.shift() ?? ((early) => builds.push(early)))(line);
+  const next = () => new Promise((tell) => (builds.length > 0 ? tell(builds.shift()) : told.push(tell)));
+  const out = project(t, {});
+  const compiler = path.join(repository, 'runtime/node/compiler/compile.mjs');
+  const child = spawn(NODE, [compiler, '--watch', '--project', directory, '--out', out], { stdio: ['pipe', 'pipe', 'inherit'] });
+  t.after(() => child.kill());
+  createInterface({ input: child.stdout }).on('line', (line) => say(JSON.parse(line)));
+
+  assert.equal((await next()).ok, true);
+  fs.writeFileSync(path.join(directory, 'words/shared.ts'), "export const first = 'new';\nexport const other = 'two';\n");
+  assert.equal((await next()).ok, false, 'second has nothing to import');
+  fs.writeFileSync(path.join(directory, 'words/actions/second.ts'), action('other'));
+  let mended = await next();
+  // A file that is looked at while it is written is no whole one.
+  while (!mended.ok) mended = await next();
+  assert.deepEqual(mended.changed, ['words.action.first', 'words.action.second'], JSON.stringify(mended));
+  child.stdin.end();
+  assert.equal((await once(child, 'exit'))[0], 0);
+});
+
 test('everything of the SDK is documented, and docs/sdk.md says what its types say', () => {
   assert.deepEqual(undocumented(), []);
   const written = fs.readFileSync(path.join(repository, 'docs/sdk.md'), 'utf8');

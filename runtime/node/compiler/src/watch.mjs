@@ -41,6 +41,8 @@ export async function watch({ project, say, write }) {
       say({ step: 'build', ok: true, ...build, took_ms: Math.round(performance.now() - since) });
       types(functions.map(({ fn }) => fn));
     } catch (error) {
+      // They are still to be built, by whichever save mends it: that may be one of another file.
+      for (const file of files) changed.add(file);
       const errors = error instanceof CompileError ? error.errors : [internalError(String(error?.stack ?? error))];
       say({ step: 'build', ok: false, errors });
     }
@@ -52,7 +54,9 @@ export async function watch({ project, say, write }) {
     clearTimeout(timer);
     timer = setTimeout(() => (running = running.then(() => turn(since))), SETTLE_MS);
   });
-  await turn();
+  // A save from here on gets a turn of its own, after this one: of two at once, the older could be told last.
+  running = turn();
+  await running;
 }
 
 /**
