@@ -18,8 +18,12 @@ pub const RUNTIME_TASKS: u64 = 16;
 pub struct GuestConfig {
     /// One for each sandbox that can exist at the same time.
     pub slots: Vec<SlotConfig>,
-    /// Uid and gid of zygotes.
+    /// Uid and gid of the zygote; of the first one, where there is room for several.
     pub zygote_uid: u32,
+    /// Places for zygotes whose bundles come over the stream. Each zygote then has a uid of its own, which no other ever
+    /// gets, and sees its own bundle alone. None where the one bundle was built in.
+    #[serde(default)]
+    pub zygotes: Vec<ZygotePlace>,
     /// Trees that a sandbox may read and execute from.
     pub execute: Vec<PathBuf>,
     /// Trees and files that a sandbox may read.
@@ -122,6 +126,13 @@ impl Lack {
             }
         }
     }
+}
+
+/// What a zygote is limited by, where there is room for several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZygotePlace {
+    /// `cgroup.procs` of its cgroup, open, by descriptor number.
+    pub join: i32,
 }
 
 /// One slot: the place of one sandbox at a time.

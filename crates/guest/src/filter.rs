@@ -20,6 +20,8 @@ const LIST: &str = include_str!("syscalls.json");
 pub enum Who {
     /// Process 1, before it reads anything.
     Guest,
+    /// The same, where it shows each of several zygotes its own bundle.
+    GuestOfSeveral,
     /// A zygote, before it runs its program, under the filters inherited from the guest.
     Zygote,
     /// A sandbox, as its last stage, under the filters inherited from its zygote.
@@ -53,6 +55,9 @@ struct Entry {
     /// For the guest alone.
     #[serde(default)]
     guest: bool,
+    /// For a guest with several zygotes alone.
+    #[serde(default)]
+    several: bool,
     /// For guest and zygotes, until a child is confined.
     #[serde(default)]
     zygote: bool,
@@ -63,7 +68,7 @@ struct Entry {
 
 impl Entry {
     fn is_for(&self, lacks: &[Lack]) -> bool {
-        self.without.is_none_or(|lack| lacks.contains(&lack))
+        !self.several && self.without.is_none_or(|lack| lacks.contains(&lack))
     }
 }
 
@@ -87,8 +92,10 @@ pub struct Filters(Vec<BpfProgram>);
 pub fn compile(who: Who, lacks: &[Lack]) -> Result<Filters, FilterError> {
     let (refuse, allow) = (json!({"errno": libc::EPERM}), json!("allow"));
     match who {
-        Who::Guest => {
-            let allowed = program(rules(|entry| entry.is_for(lacks))?, &refuse, &allow)?;
+        Who::Guest | Who::GuestOfSeveral => {
+            let several = who == Who::GuestOfSeveral;
+            let wanted = |entry: &Entry| entry.is_for(lacks) || (several && entry.several);
+            let allowed = program(rules(wanted)?, &refuse, &allow)?;
             let clone3 = json!([{"syscall": "clone3"}]);
             let no_clone3 = program(clone3, &allow, &json!({"errno": libc::ENOSYS}))?;
             // The newest filter's errno wins a tie, so the allow-list comes first and lets clone3 through; as do later ones.
@@ -155,7 +162,8 @@ mod tests {
     fn every_list_compiles() {
         for lacks in [&[][..], &[Lack::Landlock]] {
             let count = |who| compile(who, lacks).unwrap().0.len();
-            assert_eq!([Who::Guest, Who::Zygote, Who::Sandbox].map(count), [2, 1, 1]);
+            let all = [Who::Guest, Who::GuestOfSeveral, Who::Zygote, Who::Sandbox];
+            assert_eq!(all.map(count), [2, 2, 1, 1]);
             assert_eq!(FILTERS_OF_SANDBOX, 2 + 1 + 1);
         }
     }
@@ -197,6 +205,17 @@ mod tests {
         assert!(text(&[Lack::Landlock]).contains(&network));
         assert!(!text(&[Lack::Landlock]).contains("\"mount\""));
         assert!(text(&[Lack::TmpLink]).contains("\"mount\""));
+    }
+
+    #[test]
+    fn what_shows_a_zygote_its_bundle_is_for_guests_of_several_alone() {
+        let entries: Vec<Entry> = serde_json::from_str(LIST).unwrap();
+        let several: Vec<&Entry> = entries.iter().filter(|entry| entry.several).collect();
+        assert_eq!(several.len(), 3);
+        for entry in several {
+            assert!(entry.guest && !entry.zygote && !entry.is_for(&[]), "{:?}", entry.names);
+            assert!(entry.arg.is_some(), "{:?} with whatever arguments", entry.names);
+        }
     }
 
     #[test]

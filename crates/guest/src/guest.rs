@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use bulkhead_protocol::{Frame, FromGuest, Kind, VERSION, fragments};
 use rustix::event::epoll;
 
+use crate::bundles::Bundles;
 use crate::config::{CONFIG_BYTES_MAX, GuestConfig, Lack};
 use crate::filter::{self, Filters, Who};
 use crate::lids;
@@ -91,6 +92,7 @@ pub(crate) struct Guest {
     worker: Link,
     worker_watch_out: bool,
     slots: Slots,
+    bundles: Bundles,
     zygotes: HashMap<u32, Zygote>,
     sandboxes: HashMap<u32, Sandbox>,
     backlog: bool,
@@ -140,7 +142,8 @@ fn read_config() -> io::Result<GuestConfig> {
 impl Guest {
     fn new(config: GuestConfig) -> io::Result<Self> {
         let filters = filter::compile(Who::Zygote, &config.lacks).map_err(io::Error::other)?;
-        let own = filter::compile(Who::Guest, &config.lacks).map_err(io::Error::other)?;
+        let who = if config.zygotes.is_empty() { Who::Guest } else { Who::GuestOfSeveral };
+        let own = filter::compile(who, &config.lacks).map_err(io::Error::other)?;
         filter::apply(&own).map_err(io::Error::other)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let stream = rustix::io::fcntl_dupfd_cloexec(sys::borrowed(fds::STREAM), 5)?;
@@ -158,6 +161,7 @@ impl Guest {
             worker: Link::new(stream),
             worker_watch_out: false,
             slots: Slots::new(config.slots.clone()),
+            bundles: Bundles::new(&config),
             config,
             zygotes: HashMap::new(),
             sandboxes: HashMap::new(),

@@ -29,6 +29,7 @@ pub mod parcel;
 pub mod place;
 pub mod zygote_wire;
 
+mod bundles;
 mod children;
 mod fdpass;
 mod guest;

@@ -73,14 +73,14 @@ fn prepare() -> io::Result<GuestConfig> {
     stage("kernel_settings", SHUT.iter().try_for_each(|(name, value)| shut(name, value)))?;
     let root = Path::new(IMAGE);
     stage("image", image(root, &head, &mut parcel))?;
-    let slots = stage("cgroup", cgroups::build(&head))?;
+    let config = stage("cgroup", cgroups::build(&head))?;
     stage("host_name", rustix::system::sethostname(b"sandbox").map_err(Into::into))?;
     stage("root", enter(root))?;
     stage("rlimits", sys::limit(libc::RLIMIT_CORE, 0))?;
     stage("rlimits", sys::limit(libc::RLIMIT_NOFILE, OPEN_FILES_MAX))?;
     stage("capabilities", place::keep_capabilities())?;
     stage("descriptors", sys::place(std::os::fd::AsRawFd::as_raw_fd(&stream), fds::STREAM))?;
-    Ok(GuestConfig { slots, ..head.guest })
+    Ok(config)
 }
 
 fn stage<T>(name: &str, result: io::Result<T>) -> io::Result<T> {
@@ -129,6 +129,10 @@ fn bundles(root: &Path, head: &Head, parcel: &mut impl io::Read) -> io::Result<(
     // Each file's last page, and the directories.
     let kib = head.file_bytes()? / 1024 + 4 * u64::try_from(head.files.len()).unwrap_or(0) + 64;
     let inodes = 8 * head.files.len() + 64;
+    if head.zygotes > 0 {
+        // These bundles come later, and each zygote sees its own alone.
+        return crate::bundles::mount_room(&top);
+    }
     let limits = place::options(format!("size={kib}k,nr_inodes={inodes},mode=0755"))?;
     mount("tmpfs", &top, "tmpfs", DATA, &*limits)?;
     for file in &head.files {

@@ -26,6 +26,8 @@ pub const FILES_MAX: usize = 4_096;
 pub struct Head {
     /// The guest's configuration; the machine fills in the slots' cgroups.
     pub guest: GuestConfig,
+    /// Zygotes at the same time whose bundles come over the stream; 0 if the bundle is among the files.
+    pub zygotes: u32,
     /// Memory of each slot, MiB.
     pub memory_mib: u64,
     /// Processes and threads of each slot.
@@ -119,12 +121,21 @@ mod tests {
         let guest = GuestConfig {
             slots: Vec::new(),
             zygote_uid: 500,
+            zygotes: Vec::new(),
             execute: Vec::new(),
             read: Vec::new(),
             devices: Vec::new(),
             lacks: Vec::new(),
         };
-        Head { guest, memory_mib: 1, tasks: 1, scratch_mib: 1, scratch_inodes: 1, files }
+        Head {
+            guest,
+            zygotes: 0,
+            memory_mib: 1,
+            tasks: 1,
+            scratch_mib: 1,
+            scratch_inodes: 1,
+            files,
+        }
     }
 
     fn file(bytes: u64) -> File {

@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Timespec, Timestamps, ope
 use rustix::io::Errno;
 
 use crate::config::SlotConfig;
+use crate::slot::anything_lives_as;
 use crate::sys::{self, RawPid};
 
 /// Rounds of killing until the slot must be empty; each round waits 1 ms more than the one before, at most 20.
@@ -31,16 +32,25 @@ pub(crate) fn start(slot: &SlotConfig) -> io::Result<RawPid> {
     }
     // Left as it is in test builds that the audit has to see through.
     let wiped = || if cfg!(feature = "weakened-scratch") { Ok(()) } else { as_new(slot) };
-    let clean = kill_everything(slot).and_then(|()| wiped());
+    let clean = kill_everything(slot.uid).and_then(|()| wiped());
     sys::exit_now(i32::from(clean.is_err()))
 }
 
-/// Kills until nothing of the slot lives, and at least once: a look alone can be evaded, by a process that lives on in a
+/// Starts a helper that kills all that a zygote which was let go of has left, by its uid. Nobody waits for it: the uid is
+/// never used again, so that what lives on for a moment is in nobody's way.
+pub(crate) fn kill_user(uid: u32) -> io::Result<()> {
+    if sys::fork()? == 0 {
+        sys::exit_now(i32::from(kill_everything(uid).is_err()));
+    }
+    Ok(())
+}
+
+/// Kills until nothing of the uid lives, and at least once: a look alone can be evaded, by a process that lives on in a
 /// child, and that one in a child of its own, faster than `/proc` is read.
-fn kill_everything(slot: &SlotConfig) -> io::Result<()> {
+fn kill_everything(uid: u32) -> io::Result<()> {
     for round in 0..ROUNDS_MAX {
-        let killed = kill_round(slot.uid)?;
-        if killed && !slot.anything_lives()? {
+        let killed = kill_round(uid)?;
+        if killed && !anything_lives_as(uid)? {
             return Ok(());
         }
         std::thread::sleep(std::time::Duration::from_millis(round.min(20)));

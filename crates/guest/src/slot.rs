@@ -68,20 +68,6 @@ impl SlotConfig {
         count_in(&paths, &self.cgroup.name) >= self.cgroup.join.len()
     }
 
-    /// Whether any process of the slot is alive, by its uid. (`cgroup.procs` would not do: on v1 the kernel keeps
-    /// the list that it gave an open file, and goes on giving the same.)
-    pub(crate) fn anything_lives(&self) -> std::io::Result<bool> {
-        for entry in std::fs::read_dir("/proc")? {
-            let status = entry?.path().join("status");
-            // Most entries are no processes, and a process may leave at any time.
-            let Ok(status) = std::fs::read_to_string(status) else { continue };
-            if lives_as(&status, self.uid) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     pub(crate) fn usage(&self, before: Counters) -> SlotUsage {
         let peak = self.cgroup.memory_peak.and_then(|file| read_text(file).trim().parse().ok());
         SlotUsage {
@@ -96,6 +82,20 @@ impl SlotConfig {
     pub(crate) fn scratch_is_full(&self) -> bool {
         rustix::fs::statvfs(&self.scratch).is_ok_and(|fs| full(fs.f_bfree, fs.f_files, fs.f_ffree))
     }
+}
+
+/// Whether any process of a slot or a zygote is alive, by its uid. (`cgroup.procs` would not do: on v1 the kernel keeps
+/// the list that it gave an open file, and goes on giving the same.)
+pub(crate) fn anything_lives_as(uid: u32) -> std::io::Result<bool> {
+    for entry in std::fs::read_dir("/proc")? {
+        let status = entry?.path().join("status");
+        // Most entries are no processes, and a process may leave at any time.
+        let Ok(status) = std::fs::read_to_string(status) else { continue };
+        if lives_as(&status, uid) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Without a number of files in all, free ones mean nothing.

@@ -9,6 +9,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::thread::CapabilitySet;
 
+use crate::bundles::{self, Lodging};
 use crate::fdpass;
 use crate::filter::{self, Filters};
 use crate::sys::{self, RawPid};
@@ -25,7 +26,7 @@ pub(crate) struct Spawned {
 /// Starts a zygote. What fails after the fork is told over its control socket.
 pub(crate) fn zygote(
     spec: &ZygoteSpec,
-    uid: u32,
+    lodging: &Lodging,
     filters: &Filters,
     setup: &ToZygote,
 ) -> Result<Spawned, GuestError> {
@@ -38,7 +39,15 @@ pub(crate) fn zygote(
     let setup = serde_json::to_vec(setup).map_err(|error| failed(error.to_string()))?;
     let pid = sys::fork().map_err(|error| failed(error.to_string()))?;
     if pid == 0 {
-        become_zygote(spec, uid, filters, &theirs, &their_output);
+        become_zygote(spec, lodging, filters, &theirs, &their_output);
+    }
+    // It loads nothing before it was told what is allowed, and by then it is where its memory is counted.
+    if let Some(join) = lodging.join {
+        let joined = rustix::io::pwrite(sys::borrowed(join), pid.to_string().as_bytes(), 0);
+        if let Err(error) = joined {
+            sys::kill(pid).map_err(|error| failed(error.to_string()))?;
+            return Err(GuestError { stage: "cgroup".to_owned(), message: error.to_string() });
+        }
     }
     fdpass::send(&control, &setup, &[]).map_err(|error| failed(error.to_string()))?;
     for fd in [&control, &output] {
@@ -49,12 +58,12 @@ pub(crate) fn zygote(
 
 fn become_zygote(
     spec: &ZygoteSpec,
-    uid: u32,
+    lodging: &Lodging,
     filters: &Filters,
     control: &OwnedFd,
     output: &OwnedFd,
 ) -> ! {
-    let error = stages(spec, uid, filters, control, output);
+    let error = stages(spec, lodging, filters, control, output);
     let told = serde_json::to_vec(&FromZygote::Failed(error)).unwrap_or_default();
     // By now the control socket is at its place if that stage was reached, else where it was.
     if fdpass::send(sys::borrowed(ZYGOTE_FD), &told, &[]).is_err() {
@@ -66,17 +75,20 @@ fn become_zygote(
 /// Runs the program. Returns only when something failed, with the stage.
 fn stages(
     spec: &ZygoteSpec,
-    uid: u32,
+    lodging: &Lodging,
     filters: &Filters,
     control: &OwnedFd,
     output: &OwnedFd,
 ) -> GuestError {
     let done = (|| {
         stage("descriptors", descriptors(control, output))?;
+        if let Some(own) = &lodging.bundles {
+            stage("bundles", bundles::show_alone(own))?;
+        }
         stage("signals", sys::unblock_signals())?;
         stage("session", rustix::process::setsid())?;
         stage("bounding_set", drop_bounding_set())?;
-        stage("uid", sys::become_user(uid, uid))?;
+        stage("uid", sys::become_user(lodging.uid, lodging.uid))?;
         stage("rlimits", sys::limit(libc::RLIMIT_CORE, 0))?;
         stage("no_new_privs", rustix::thread::set_no_new_privs(true))?;
         stage("seccomp", filter::apply(filters))

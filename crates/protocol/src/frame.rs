@@ -89,6 +89,8 @@ kinds! {
     ToGuest = 64, from_sandbox false, bytes MIB;
     /// Guest → worker ([`crate::FromGuest`]).
     FromGuest = 65, from_sandbox false, bytes MIB;
+    /// Worker → guest: the next bytes of a bundle ([`crate::BundleHead`]); the channel is its zygote's number.
+    Bundle = 66, from_sandbox false, bytes PAYLOAD_BYTES_MAX;
 }
 
 /// One frame.

@@ -12,8 +12,12 @@ pub enum ToGuest {
         zygote: u32,
         /// What to run.
         spec: ZygoteSpec,
+        /// The bundle, where compartments have room for several zygotes; it starts once all of it came, in
+        /// [`crate::Kind::Bundle`] frames whose channel is the zygote's number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bundle: Option<BundleHead>,
     },
-    /// End a zygote; its sandboxes go on.
+    /// End a zygote, and forget its bundle; its sandboxes go on.
     StopZygote {
         /// Which.
         zygote: u32,
@@ -51,6 +55,15 @@ pub struct ZygoteSpec {
     pub env: Vec<(String, String)>,
     /// Milliseconds it may take until it says that it is ready.
     pub ready_ms_max: u64,
+}
+
+/// A bundle that comes over the stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BundleHead {
+    /// Its length, at most [`crate::BUNDLES_BYTES_MAX`].
+    pub bytes: u64,
+    /// The SHA-256 of it, in lower-case hexadecimal.
+    pub sha256: String,
 }
 
 /// Limits that the guest enforces on a sandbox.

@@ -15,7 +15,8 @@ mod sandbox;
 pub use assemble::{Assembler, fragments};
 pub use frame::{Decoder, Frame, FrameError, HEADER_BYTES, Kind, PAYLOAD_BYTES_MAX};
 pub use guest::{
-    FromGuest, GuestError, SandboxGone, SandboxLimits, SlotUsage, StartKind, ToGuest, ZygoteSpec,
+    BundleHead, FromGuest, GuestError, SandboxGone, SandboxLimits, SlotUsage, StartKind, ToGuest,
+    ZygoteSpec,
 };
 pub use sandbox::{
     Call, CallError, LogLine, OpenRequest, Opened, Refused, Reply, ResultError, SandboxResult,
@@ -23,7 +24,7 @@ pub use sandbox::{
 };
 
 /// The version of this protocol; guest and worker must agree.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The sandbox number that means the guest itself.
 pub const GUEST: u32 = 0;
@@ -36,6 +37,12 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 
 /// Bytes that a sandbox may have under way to the worker before the worker grants more to the guest.
 pub const SANDBOX_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// Bytes of all bundles that come over the stream of one compartment and are there at the same time.
+pub const BUNDLES_BYTES_MAX: u64 = 128 << 20;
+
+/// Zygotes that a compartment with room for several has in its life: each has a uid of its own, which no later one gets.
+pub const ZYGOTES_EVER_MAX: u32 = 4_096;
 
 /// Calls that a sandbox may have unanswered.
 pub const CALLS_UNANSWERED_MAX: usize = 256;

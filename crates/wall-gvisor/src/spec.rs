@@ -128,6 +128,7 @@ mod tests {
             scratch_inodes: 256,
             memory_mib: 128,
             processes: 32,
+            zygotes: 0,
         }
     }
 

@@ -39,6 +39,14 @@ use crate::driver::{Accelerator, Driver};
 /// Memory of the machine's kernel, of the initramfs as it lies there and as it is unpacked, MiB.
 const KERNEL_MEMORY_MIB: u64 = 512;
 
+/// Memory for each zygote after the first, MiB: Node.js with a bundle of ordinary size needs about 60, and its bundle lies
+/// in the machine's memory too.
+const ZYGOTE_MEMORY_MIB: u64 = 128;
+
+/// Zygotes in one machine at the same time. With this many, what zygotes may need is below what sandboxes have; a
+/// tenant's ninth function gets a second machine.
+pub(crate) const ZYGOTES_MAX: u32 = 8;
+
 /// The most memory of a machine, MiB, unless a single sandbox needs more: sandboxes share it, each within its limit.
 const MEMORY_MIB_MAX: u64 = 4_096;
 
@@ -102,7 +110,8 @@ impl Microvm {
 
 /// Memory of a machine, MiB.
 fn memory_mib(spec: &CompartmentSpec) -> u64 {
-    let base = KERNEL_MEMORY_MIB + BASE_MEMORY_MIB;
+    let more_zygotes = u64::from(spec.zygotes.saturating_sub(1)) * ZYGOTE_MEMORY_MIB;
+    let base = KERNEL_MEMORY_MIB + BASE_MEMORY_MIB + more_zygotes;
     let all = base + u64::from(spec.slots) * spec.memory_mib;
     all.min(MEMORY_MIB_MAX.max(base + spec.memory_mib))
 }
@@ -126,6 +135,10 @@ impl Kind for Microvm {
 
     fn probe(&self) -> Capability {
         probe::quick(&self.image)
+    }
+
+    fn zygotes_max(&self) -> u32 {
+        ZYGOTES_MAX
     }
 
     fn patience(&self) -> Duration {
@@ -155,9 +168,13 @@ mod tests {
             scratch_inodes: 256,
             memory_mib,
             processes: 32,
+            zygotes: 0,
         };
         assert_eq!(memory_mib(&spec(4, 128)), 512 + 1024 + 512);
         assert_eq!(memory_mib(&spec(64, 256)), 4096);
         assert_eq!(memory_mib(&spec(64, 8192)), 512 + 1024 + 8192);
+        let several = |slots, zygotes| CompartmentSpec { zygotes, ..spec(slots, 128) };
+        assert_eq!(memory_mib(&several(4, 8)), 512 + 1024 + 7 * 128 + 512);
+        assert_eq!(memory_mib(&several(64, 8)), 4096);
     }
 }

@@ -34,6 +34,7 @@ pub(crate) fn pack(spec: &CompartmentSpec, bundles: &Path, rootfs: &Path) -> io:
         found.iter().map(|it| Packed { path: it.inside.clone(), bytes: it.bytes }).collect();
     let head = Head {
         guest: guest_config(slots, Vec::new(), rootfs),
+        zygotes: spec.zygotes,
         memory_mib: spec.memory_mib,
         tasks: u64::from(spec.processes) + RUNTIME_TASKS,
         scratch_mib: spec.scratch_mib,
@@ -112,6 +113,7 @@ mod tests {
             scratch_inodes: 256,
             memory_mib: 128,
             processes: 32,
+            zygotes: 0,
         }
     }
 

@@ -113,6 +113,7 @@ fn trial(runtime: &Path, image: &Path, accelerator: Accelerator) -> Result<Strin
         scratch_inodes: 256,
         memory_mib: 128,
         processes: 16,
+        zygotes: 0,
     };
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     let parcel = parcel::pack(&spec, runtime, &runtime.join("rootfs")).map_err(failed)?;

@@ -8,7 +8,7 @@ use bulkhead_wall_process::LaunchedWall;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
-use crate::{KVM_BOOT_MAX, NAME, NAME_KVM};
+use crate::{KVM_BOOT_MAX, NAME, NAME_KVM, ZYGOTES_MAX};
 
 /// The walls of a launcher, with the two ways of this one made into one.
 #[must_use]
@@ -85,6 +85,10 @@ impl<W: Wall> Wall for Joined<W> {
         self.emulated.probe().await
     }
 
+    fn zygotes_max(&self) -> u32 {
+        ZYGOTES_MAX
+    }
+
     async fn create(&self, spec: CompartmentSpec) -> Result<Box<dyn Compartment>, WallError> {
         match self.with_kvm(&spec).await {
             Some(created) => created,
@@ -132,6 +136,7 @@ mod tests {
             scratch_inodes: 1,
             memory_mib: 1,
             processes: 1,
+            zygotes: 0,
         }
     }
 

@@ -14,7 +14,8 @@ use bulkhead_wall_process::walls;
 use serde_json::json;
 
 fn main() -> ExitCode {
-    let more = wall_cases![a_destroyed_machine_leaves_nothing, many_executions_leave_nothing];
+    let mut more = wall_cases![a_destroyed_machine_leaves_nothing, many_executions_leave_nothing];
+    more.extend(conformance::several());
     conformance::run(start, wall, more)
 }
 

@@ -24,6 +24,11 @@ pub trait Kind {
     /// What this machine can do for it. Called once, as root, before the launcher starts.
     fn probe(&self) -> Capability;
 
+    /// Zygotes with bundles of their own in one compartment, as [`bulkhead_wall::Wall::zygotes_max`].
+    fn zygotes_max(&self) -> u32 {
+        0
+    }
+
     /// How long a compartment has for its guest's first sign of life. Generous: a machine may be very busy.
     fn patience(&self) -> Duration {
         Duration::from_secs(30)
@@ -54,6 +59,7 @@ pub fn guest_config(slots: Vec<SlotConfig>, lacks: Vec<Lack>, root: &Path) -> Gu
     GuestConfig {
         slots,
         zygote_uid: ZYGOTE_UID,
+        zygotes: Vec::new(),
         execute: execute
             .iter()
             .filter(|path| root.join(path).exists())

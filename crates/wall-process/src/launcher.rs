@@ -295,6 +295,10 @@ impl Launcher {
         let Some(kind) = kind else {
             return Err(WallError::new("wall", format!("this launcher builds no {wall} wall")));
         };
+        if spec.zygotes > kind.zygotes_max() {
+            let message = format!("{} zygotes; {} are possible", spec.zygotes, kind.zygotes_max());
+            return Err(WallError::new("zygotes", message));
+        }
         self.last_number += 1;
         let number = self.last_number;
         let cgroups = self.cgroups.clone();

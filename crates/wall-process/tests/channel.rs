@@ -143,6 +143,7 @@ impl Place {
             scratch_inodes: 256,
             memory_mib: 128,
             processes: 32,
+            zygotes: 0,
         };
         let mut compartment = wall.create(spec).await.unwrap();
         let stream = compartment.take_stream().unwrap();
@@ -159,7 +160,7 @@ impl Place {
             env: Vec::new(),
             ready_ms_max: 20_000,
         };
-        place.tell(&ToGuest::StartZygote { zygote: 1, spec }).await;
+        place.tell(&ToGuest::StartZygote { zygote: 1, spec, bundle: None }).await;
         assert!(matches!(place.told().await, FromGuest::ZygoteReady { .. }));
         place
     }

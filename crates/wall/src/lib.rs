@@ -29,6 +29,10 @@ pub struct CompartmentSpec {
     pub memory_mib: u64,
     /// The largest number of processes beyond the runtime's own that a sandbox in it will have.
     pub processes: u32,
+    /// Zygotes that can exist at the same time, each kept from the others, with bundles that come over the stream; at
+    /// most [`Wall::zygotes_max`]. 0 is one zygote, whose bundle is among the mounts.
+    #[serde(default)]
+    pub zygotes: u32,
 }
 
 /// A read-only directory inside.
@@ -48,6 +52,12 @@ pub trait Wall: Send + Sync + 'static {
 
     /// What this machine can do, by trying.
     async fn probe(&self) -> Capability;
+
+    /// How many versions of functions of one tenant a compartment may serve, each by a zygote of its own, kept from the
+    /// others by what keeps forks apart, and more; 0 where each version has compartments to itself.
+    fn zygotes_max(&self) -> u32 {
+        0
+    }
 
     /// Builds a compartment and starts the guest in it. On an error, whatever was built is undone.
     ///

@@ -222,7 +222,7 @@ impl Guest {
     }
 
     /// The CPU time of a sandbox that has left already, by the word of its zygote, which is on its way. The wait is
-    /// short and at the cost of one function only: a compartment serves no other.
+    /// short and at the cost of one function only, or of one tenant's: a compartment serves no other.
     fn cpu_us_at_exit(&mut self, number: u32) -> u64 {
         let Some(zygote) = self.sandboxes.get(&number).map(|sandbox| sandbox.zygote) else {
             return 0;

@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use bulkhead_protocol::{
-    CONTROL, Frame, FromGuest, GUEST, GuestError, Kind, SandboxGone, SandboxLimits, SlotUsage,
-    ToGuest, ZygoteSpec,
+    BundleHead, CONTROL, Frame, FromGuest, GUEST, GuestError, Kind, SandboxGone, SandboxLimits,
+    SlotUsage, ToGuest, ZygoteSpec,
 };
 use rustix::event::epoll::EventFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -16,7 +16,7 @@ use super::{Guest, Token, now};
 use crate::sandbox::{Sampled, Sandbox, UNREAD_BYTES_MAX};
 use crate::zygote::Zygote;
 use crate::zygote_wire::ToZygote;
-use crate::{spawn, sys};
+use crate::{reclaim, spawn, sys};
 
 impl Guest {
     /// A frame from the worker: for the guest, or for a sandbox.
@@ -24,11 +24,16 @@ impl Guest {
         if frame.sandbox != GUEST {
             return self.pass_down(frame);
         }
+        if frame.kind == Kind::Bundle {
+            return self.take_bundle(frame.channel, &frame.payload);
+        }
         if frame.kind != Kind::ToGuest || frame.channel != CONTROL || frame.more {
             return Err(io::Error::other("the worker sent a frame that is not for a guest"));
         }
         match serde_json::from_slice(&frame.payload)? {
-            ToGuest::StartZygote { zygote, spec } => self.start_zygote(zygote, &spec),
+            ToGuest::StartZygote { zygote, spec, bundle } => {
+                self.prepare_zygote(zygote, spec, bundle)
+            }
             ToGuest::StopZygote { zygote } => self.stop_zygote(zygote),
             ToGuest::NewSandbox { sandbox, zygote, limits } => {
                 self.new_sandbox(sandbox, zygote, &limits)
@@ -64,6 +69,36 @@ impl Guest {
         self.watch_stream(number)
     }
 
+    /// Starts a zygote now, or once its bundle is here: in a compartment for several each comes with one.
+    fn prepare_zygote(
+        &mut self,
+        number: u32,
+        spec: ZygoteSpec,
+        bundle: Option<BundleHead>,
+    ) -> io::Result<()> {
+        match (bundle, self.bundles.come_over_the_stream()) {
+            (None, false) => self.start_zygote(number, &spec),
+            (Some(head), true) => match self.bundles.begin(number, spec, head) {
+                Ok(()) => self.take_bundle(number, &[]),
+                Err(error) => self.no_zygote(number, error),
+            },
+            _ => Err(io::Error::other("a bundle where there is no room for one, or none")),
+        }
+    }
+
+    fn take_bundle(&mut self, number: u32, bytes: &[u8]) -> io::Result<()> {
+        match self.bundles.feed(number, bytes) {
+            None => Ok(()),
+            Some(Ok(spec)) => self.start_zygote(number, &spec),
+            Some(Err(error)) => self.no_zygote(number, error),
+        }
+    }
+
+    fn no_zygote(&mut self, zygote: u32, error: GuestError) -> io::Result<()> {
+        self.tell(&FromGuest::ZygoteFailed { zygote, error, output: String::new() });
+        Ok(())
+    }
+
     fn start_zygote(&mut self, number: u32, spec: &ZygoteSpec) -> io::Result<()> {
         let setup = ToZygote::Setup {
             execute: self.config.execute.clone(),
@@ -72,16 +107,10 @@ impl Guest {
             lacks: self.config.lacks.clone(),
         };
         let started = now();
-        let spawned = match spawn::zygote(spec, self.config.zygote_uid, &self.filters, &setup) {
+        let lodging = self.bundles.lodging(number);
+        let spawned = match spawn::zygote(spec, &lodging, &self.filters, &setup) {
             Ok(spawned) => spawned,
-            Err(error) => {
-                self.tell(&FromGuest::ZygoteFailed {
-                    zygote: number,
-                    error,
-                    output: String::new(),
-                });
-                return Ok(());
-            }
+            Err(error) => return self.no_zygote(number, error),
         };
         let zygote =
             Zygote::new(spawned, started, started + Duration::from_millis(spec.ready_ms_max));
@@ -95,7 +124,9 @@ impl Guest {
         if let Some(zygote) = self.zygotes.remove(&number) {
             zygote.pid.map_or(Ok(()), sys::kill)?;
         }
-        Ok(())
+        // What it left behind must not be there when the next zygote is.
+        let left = self.bundles.forget(number)?;
+        left.map_or(Ok(()), reclaim::kill_user)
     }
 
     fn new_sandbox(&mut self, number: u32, zygote: u32, limits: &SandboxLimits) -> io::Result<()> {

@@ -1,17 +1,20 @@
-//! One cgroup (v2) for each slot, and one for guest and zygotes.
+//! One cgroup (v2) for each slot, one for each zygote where there is room for several, and one for the guest.
 
 use std::io;
 use std::os::fd::IntoRawFd;
 use std::path::{Path, PathBuf};
 
-use crate::config::{SlotCgroup, SlotConfig};
+use crate::config::{BASE_MEMORY_MIB, GuestConfig, SlotCgroup, SlotConfig, ZygotePlace};
 use crate::parcel::Head;
 
 /// Where the hierarchy is mounted.
 pub(super) const TOP: &str = "/cgroup";
 
-/// Builds them and opens the slots' files, by which alone they are used later.
-pub(super) fn build(head: &Head) -> io::Result<Vec<SlotConfig>> {
+/// Processes and threads of a zygote, with the sandboxes that are being forked and have not joined their slot yet.
+const ZYGOTE_TASKS_MAX: u64 = 256;
+
+/// Builds them and opens their files, by which alone they are used later.
+pub(super) fn build(head: &Head) -> io::Result<GuestConfig> {
     let top = Path::new(TOP);
     for controller in ["+memory", "+pids"] {
         write(&top.join("cgroup.subtree_control"), controller)?;
@@ -19,9 +22,19 @@ pub(super) fn build(head: &Head) -> io::Result<Vec<SlotConfig>> {
     std::fs::create_dir(top.join("base"))?;
     write(&top.join("base/cgroup.procs"), "0")?;
     let slots = head.guest.slots.iter().enumerate();
-    slots
+    let slots: io::Result<Vec<SlotConfig>> = slots
         .map(|(number, slot)| Ok(SlotConfig { cgroup: one(head, number)?, ..slot.clone() }))
-        .collect()
+        .collect();
+    let zygotes: io::Result<Vec<ZygotePlace>> = (0..head.zygotes).map(of_zygote).collect();
+    Ok(GuestConfig { slots: slots?, zygotes: zygotes?, ..head.guest.clone() })
+}
+
+fn of_zygote(number: u32) -> io::Result<ZygotePlace> {
+    let path = Path::new(TOP).join(format!("z{number}"));
+    std::fs::create_dir(&path)?;
+    write(&path.join("memory.max"), &(BASE_MEMORY_MIB << 20).to_string())?;
+    write(&path.join("pids.max"), &ZYGOTE_TASKS_MAX.to_string())?;
+    Ok(ZygotePlace { join: open(&path.join("cgroup.procs"), true)? })
 }
 
 fn one(head: &Head, number: usize) -> io::Result<SlotCgroup> {

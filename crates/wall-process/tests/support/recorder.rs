@@ -288,5 +288,6 @@ fn spec(bundle: &Path) -> CompartmentSpec {
         scratch_inodes: 256,
         memory_mib: 128,
         processes: 32,
+        zygotes: 0,
     }
 }

@@ -9,6 +9,7 @@
 
 mod cases;
 mod place;
+mod several;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,6 +22,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use crate::DynWall;
 
 pub use place::{Place, action};
+pub use several::several;
 
 /// Generous: the machine may be busy, and a wall's own machine emulated; nothing here measures time.
 const PATIENCE: Duration = Duration::from_secs(300);

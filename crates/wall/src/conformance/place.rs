@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use bulkhead_protocol::{
-    Assembler, Decoder, Frame, FromGuest, GUEST, Kind, SandboxGone, SandboxLimits, SlotUsage,
-    ToGuest, ZygoteSpec, fragments,
+    Assembler, BundleHead, Decoder, Frame, FromGuest, GUEST, Kind, SandboxGone, SandboxLimits,
+    SlotUsage, ToGuest, ZygoteSpec, fragments,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,6 +18,8 @@ pub struct Place {
     pub compartment: Box<dyn Compartment>,
     /// What its sandboxes may use, MiB.
     pub memory_mib: u64,
+    /// The zygote that sandboxes are made of.
+    pub zygote: u32,
     stream: UnixStream,
     decoder: Decoder,
     _bundle: tempfile::TempDir,
@@ -27,42 +29,39 @@ impl Place {
     /// Builds a compartment and starts a zygote with `source` in it, ready or not.
     pub async fn new(wall: &DynWall, source: &str) -> Self {
         let bundle = bundle(source);
-        let spec = CompartmentSpec {
-            mounts: vec![Mount {
-                source: bundle.path().into(),
-                target: PathBuf::from("/bundle/it"),
-            }],
-            slots: 4,
-            scratch_mib: 16,
-            scratch_inodes: 256,
-            memory_mib: 128,
-            processes: 32,
-        };
+        let mount =
+            Mount { source: bundle.path().into(), target: PathBuf::from("/bundle/function") };
+        let spec = CompartmentSpec { mounts: vec![mount], ..spec() };
+        let mut place = Self::empty(wall, spec, bundle).await;
+        place.tell(&ToGuest::StartZygote { zygote: 1, spec: zygote(), bundle: None }).await;
+        place
+    }
+
+    /// Builds a compartment with room for as many zygotes as the wall has, and none in it yet.
+    pub async fn for_several(wall: &DynWall) -> Self {
+        let spec = CompartmentSpec { zygotes: wall.zygotes_max(), ..spec() };
+        Self::empty(wall, spec, bundle("")).await
+    }
+
+    async fn empty(wall: &DynWall, spec: CompartmentSpec, bundle: tempfile::TempDir) -> Self {
         let mut compartment = wall.create(spec).await.unwrap();
         let stream = compartment.take_stream().unwrap();
-        let mut place = Self {
-            compartment,
-            stream,
-            memory_mib: 128,
-            decoder: Decoder::default(),
-            _bundle: bundle,
-        };
+        let decoder = Decoder::default();
+        let mut place =
+            Self { compartment, stream, memory_mib: 128, zygote: 1, decoder, _bundle: bundle };
         let hello = place.told().await;
         assert_eq!(hello, FromGuest::Hello { version: bulkhead_protocol::VERSION, slots: 4 });
-        let spec = ZygoteSpec {
-            argv: [
-                "/runtime/node",
-                "--single-threaded",
-                "/runtime/harness/zygote.js",
-                "/bundle/it/bundle.js",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
-            env: vec![("PATH".to_owned(), "/runtime".to_owned())],
-            ready_ms_max: 120_000,
-        };
-        place.tell(&ToGuest::StartZygote { zygote: 1, spec }).await;
         place
+    }
+
+    /// Starts one more zygote, with a bundle that goes over the stream; the guest's answer.
+    pub async fn add(&mut self, zygote: u32, source: &str, sha256: &str) -> FromGuest {
+        let head = BundleHead { bytes: source.len() as u64, sha256: sha256.to_owned() };
+        let spec = self::zygote();
+        self.tell(&ToGuest::StartZygote { zygote, spec, bundle: Some(head) }).await;
+        let part = |part: &[u8]| Frame::new(GUEST, zygote, Kind::Bundle, part.to_vec());
+        self.send(source.as_bytes().chunks(100).map(part).collect()).await;
+        self.told().await
     }
 
     /// The same, and waits until the zygote is ready.
@@ -113,7 +112,8 @@ impl Place {
     pub async fn start(&mut self, sandbox: u32, input: Value) {
         let limits =
             SandboxLimits { memory_mib: self.memory_mib, cpu_ms: Some(3_000), processes: 32 };
-        self.tell(&ToGuest::NewSandbox { sandbox, zygote: 1, limits }).await;
+        let zygote = self.zygote;
+        self.tell(&ToGuest::NewSandbox { sandbox, zygote, limits }).await;
         match self.told().await {
             FromGuest::SandboxReady { .. } => {}
             other => panic!("{other:?}"),
@@ -157,6 +157,29 @@ impl Place {
                 result = Some(serde_json::from_slice(&message).unwrap());
             }
         }
+    }
+}
+
+fn spec() -> CompartmentSpec {
+    CompartmentSpec {
+        mounts: Vec::new(),
+        slots: 4,
+        scratch_mib: 16,
+        scratch_inodes: 256,
+        memory_mib: 128,
+        processes: 32,
+        zygotes: 0,
+    }
+}
+
+fn zygote() -> ZygoteSpec {
+    let bundle = "/bundle/function/bundle.js";
+    ZygoteSpec {
+        argv: ["/runtime/node", "--single-threaded", "/runtime/harness/zygote.js", bundle]
+            .map(str::to_owned)
+            .to_vec(),
+        env: vec![("PATH".to_owned(), "/runtime".to_owned())],
+        ready_ms_max: 120_000,
     }
 }
 

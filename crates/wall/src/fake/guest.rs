@@ -29,6 +29,8 @@ pub(super) struct Guest {
     counters: Arc<Counters>,
     slots: u32,
     zygotes: Vec<u32>,
+    /// Bytes that are still to come of their bundles.
+    loading: HashMap<u32, u64>,
     sandboxes: Arc<Mutex<HashMap<u32, Slot>>>,
 }
 
@@ -48,7 +50,16 @@ impl Guest {
     ) -> Self {
         let slots = options.slots.unwrap_or(spec.slots);
         let (spec, sandboxes) = (Arc::new(spec), Arc::default());
-        Self { spec, options, script, counters, slots, zygotes: Vec::new(), sandboxes }
+        Self {
+            spec,
+            options,
+            script,
+            counters,
+            slots,
+            zygotes: Vec::new(),
+            loading: HashMap::new(),
+            sandboxes,
+        }
     }
 
     /// Serves until the worker hangs up. All sandboxes end with it.
@@ -73,6 +84,10 @@ impl Guest {
     }
 
     async fn handle(&mut self, frame: Frame, out: &mpsc::Sender<Frame>, tasks: &mut JoinSet<()>) {
+        if frame.kind == Kind::Bundle {
+            self.load(frame.channel, frame.payload.len(), out).await;
+            return;
+        }
         if frame.kind != Kind::ToGuest {
             if frame.kind == Kind::Start {
                 count(&self.counters.started);
@@ -83,8 +98,15 @@ impl Guest {
             return;
         }
         match serde_json::from_slice(&frame.payload) {
-            Ok(ToGuest::StartZygote { zygote, .. }) => self.start_zygote(zygote, out).await,
-            Ok(ToGuest::StopZygote { zygote }) => self.zygotes.retain(|other| *other != zygote),
+            Ok(ToGuest::StartZygote { zygote, bundle, .. }) => {
+                self.loading.insert(zygote, bundle.map_or(0, |bundle| bundle.bytes));
+                self.load(zygote, 0, out).await;
+            }
+            Ok(ToGuest::StopZygote { zygote }) => {
+                self.loading.remove(&zygote);
+                self.zygotes.retain(|other| *other != zygote);
+                count(&self.counters.zygotes_ended);
+            }
             Ok(ToGuest::NewSandbox { sandbox, zygote, .. }) => {
                 self.new_sandbox(sandbox, zygote, out, tasks).await;
             }
@@ -95,6 +117,16 @@ impl Guest {
                 }
             }
             Err(error) => tracing::error!(%error, "the worker said what no guest understands"),
+        }
+    }
+
+    /// Takes the next bytes of a bundle; with the last ones its zygote starts.
+    async fn load(&mut self, zygote: u32, bytes: usize, out: &mpsc::Sender<Frame>) {
+        let Some(left) = self.loading.get_mut(&zygote) else { return };
+        *left = left.saturating_sub(u64::try_from(bytes).unwrap_or(u64::MAX));
+        if *left == 0 {
+            self.loading.remove(&zygote);
+            self.start_zygote(zygote, out).await;
         }
     }
 

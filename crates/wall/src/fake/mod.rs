@@ -63,6 +63,8 @@ pub struct FakeOptions {
     pub obeys_kill: bool,
     /// Whether the machine says that forks can be kept apart.
     pub fork_isolation: bool,
+    /// Zygotes with bundles of their own that a compartment has room for; 0 as for most walls.
+    pub zygotes_max: u32,
     /// What each compartment says that it uses, bytes.
     pub memory_bytes: Option<u64>,
     /// How long a compartment takes to build.
@@ -83,6 +85,7 @@ impl Default for FakeOptions {
             says_hello: true,
             obeys_kill: true,
             fork_isolation: true,
+            zygotes_max: 0,
             memory_bytes: None,
             build_delay: Duration::ZERO,
             fork_delay: Duration::ZERO,
@@ -101,6 +104,8 @@ pub struct FakeCounts {
     pub live: u64,
     /// Zygotes started.
     pub zygotes: u64,
+    /// Zygotes ended on request, in compartments that go on.
+    pub zygotes_ended: u64,
     /// Sandboxes forked.
     pub sandboxes: u64,
     /// Sandboxes that got a `Start`.
@@ -114,6 +119,7 @@ struct Counters {
     built: AtomicU64,
     destroyed: AtomicU64,
     zygotes: AtomicU64,
+    zygotes_ended: AtomicU64,
     sandboxes: AtomicU64,
     started: AtomicU64,
     killed: AtomicU64,
@@ -180,6 +186,7 @@ impl FakeWall {
             built: read(&counters.built),
             live: read(&counters.built).saturating_sub(read(&counters.destroyed)),
             zygotes: read(&counters.zygotes),
+            zygotes_ended: read(&counters.zygotes_ended),
             sandboxes: read(&counters.sandboxes),
             started: read(&counters.started),
             killed: read(&counters.killed),
@@ -200,6 +207,10 @@ impl Wall for FakeWall {
             requirements: Vec::new(),
             differences: Vec::new(),
         }
+    }
+
+    fn zygotes_max(&self) -> u32 {
+        self.options.zygotes_max
     }
 
     async fn create(&self, spec: CompartmentSpec) -> Result<Box<dyn Compartment>, WallError> {

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bulkhead_protocol::{
-    Assembler, Decoder, Frame, FrameError, FromGuest, GUEST, GuestError, Kind, SandboxGone,
-    SandboxLimits, ToGuest, VERSION, ZygoteSpec,
+    Assembler, BundleHead, Decoder, Frame, FrameError, FromGuest, GUEST, GuestError, Kind,
+    PAYLOAD_BYTES_MAX, SandboxGone, SandboxLimits, ToGuest, VERSION, ZygoteSpec,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -94,8 +94,8 @@ pub(crate) enum ZygoteLost {
 pub(crate) enum Change {
     /// A slot is free again.
     SlotFree,
-    /// A zygote that served died.
-    ZygoteDied,
+    /// The zygote with this number, which served, died.
+    ZygoteDied(u32),
     /// The compartment is broken.
     Broken,
 }
@@ -145,16 +145,31 @@ impl Guest {
         self.table.broken().is_some()
     }
 
-    /// Starts a zygote; returns what it took to load, in microseconds.
+    /// Starts a zygote, with a bundle that it is sent if there is one; returns what it took to load, in microseconds.
     pub(crate) async fn start_zygote(
         &self,
         zygote: u32,
         spec: ZygoteSpec,
+        bundle: Option<(BundleHead, Vec<u8>)>,
     ) -> Result<u64, ZygoteLost> {
         let (answer, answered) = oneshot::channel();
         self.table.await_zygote(zygote, answer).map_err(ZygoteLost::Broken)?;
-        self.orders.push(ToGuest::StartZygote { zygote, spec });
+        let (head, content) = bundle.unzip();
+        self.orders.push(ToGuest::StartZygote { zygote, spec, bundle: head });
+        for part in content.iter().flat_map(|content| content.chunks(PAYLOAD_BYTES_MAX)) {
+            let frame = Frame::new(GUEST, zygote, Kind::Bundle, part.to_vec());
+            // Closed is broken: whoever waits for the zygote is told.
+            if self.out.send(frame).await.is_err() {
+                break;
+            }
+        }
         answered.await.unwrap_or(Err(ZygoteLost::Broken(Broken::Closed)))
+    }
+
+    /// Ends a zygote, if it still lives, and removes what was sent for it.
+    pub(crate) fn stop_zygote(&self, zygote: u32) {
+        self.table.zygote_answered(zygote, Err(ZygoteLost::Broken(Broken::Closed)));
+        self.orders.push(ToGuest::StopZygote { zygote });
     }
 
     /// Asks for a sandbox. It holds a slot from now on, and is to be waited for.
@@ -221,7 +236,7 @@ impl Guest {
             FromGuest::ZygoteFailed { zygote, error, output } => {
                 let lost = ZygoteLost::Failed { error, output };
                 if !self.table.zygote_answered(zygote, Err(lost)) {
-                    (self.on_change)(Change::ZygoteDied);
+                    (self.on_change)(Change::ZygoteDied(zygote));
                 }
             }
             FromGuest::SandboxReady { sandbox, .. } => self.table.ready(sandbox),

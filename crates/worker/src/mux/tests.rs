@@ -3,7 +3,7 @@
 
 use std::sync::Mutex;
 
-use bulkhead_protocol::{CONTROL, PAYLOAD_BYTES_MAX, SANDBOX_WINDOW_BYTES, fragments};
+use bulkhead_protocol::{CONTROL, SANDBOX_WINDOW_BYTES, fragments};
 
 use super::*;
 use crate::clock::SystemMonotonic;

@@ -1,6 +1,7 @@
 //! One version's compartments, its parked sandboxes, and the attempts that wait for one.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use bulkhead_wall::{CompartmentSpec, DynWall};
 use tokio::sync::{Notify, oneshot};
 
 use super::backoff::Backoff;
-use super::home::{Home, InUse, ZYGOTE};
+use super::home::{self, Home, InUse};
+use super::house::{self, House, Listener};
+use super::houses::{HouseKey, Houses, Seeker};
 use super::places::Urgent;
 use super::supply::{Target, View, plan};
 use super::{Pool, Prewarmed, TakeError, Taken};
@@ -30,8 +33,12 @@ pub(super) struct Entry {
     pub(super) wall_kind: WallKind,
     wall: DynWall,
     private: bool,
+    /// Whom it shares compartments with; nobody where each version has its own.
+    pub(super) shared: Option<HouseKey>,
     spec: CompartmentSpec,
     zygote: ZygoteSpec,
+    /// File and SHA-256.
+    bundle: (PathBuf, String),
     limits: SandboxLimits,
     compartments_max: usize,
     fork_wait: Duration,
@@ -41,6 +48,19 @@ pub(super) struct Entry {
     changed: Notify,
     /// Whether an attempt waits for what is being built.
     urgent: Urgent,
+}
+
+/// What an entry's compartments, zygotes and sandboxes are made of.
+pub(super) struct MadeOf {
+    /// A compartment for each execution.
+    pub(super) private: bool,
+    /// Whom compartments are shared with, if with anybody.
+    pub(super) shared: Option<HouseKey>,
+    pub(super) spec: CompartmentSpec,
+    pub(super) zygote: ZygoteSpec,
+    /// File and SHA-256.
+    pub(super) bundle: (PathBuf, String),
+    pub(super) limits: SandboxLimits,
 }
 
 struct State {
@@ -75,12 +95,16 @@ impl Entry {
     pub(super) fn new(
         pool: Weak<Pool>,
         (function, wall_kind, wall): (FunctionKey, WallKind, DynWall),
-        private: bool,
-        spec: CompartmentSpec,
-        zygote: ZygoteSpec,
-        limits: SandboxLimits,
+        made_of: MadeOf,
         config: &PoolConfig,
     ) -> Arc<Self> {
+        let MadeOf { private, shared, spec, zygote, bundle, limits } = made_of;
+        // Where versions share slots, what they park leaves half of them to attempts.
+        let parked_max = match spec.zygotes {
+            0 => config.parked_max,
+            zygotes => config.parked_max.min((spec.slots / (2 * zygotes)).max(1) as usize),
+        };
+        let parked_min = config.parked_min.min(parked_max);
         let state = State {
             homes: Vec::new(),
             parked: VecDeque::new(),
@@ -89,7 +113,7 @@ impl Entry {
             look_due: false,
             building: false,
             warming: 0,
-            target: Target::new(config.parked_min, config.parked_max, 0),
+            target: Target::new(parked_min, parked_max, 0),
             superseded: false,
             closed: false,
             backoff: Backoff::default(),
@@ -100,8 +124,10 @@ impl Entry {
             wall_kind,
             wall,
             private,
+            shared,
             spec,
             zygote,
+            bundle,
             limits,
             compartments_max: config.compartments_per_version,
             fork_wait: config.fork,
@@ -224,7 +250,7 @@ impl Entry {
         state.waiting.clear();
         let homes = std::mem::take(&mut state.homes);
         drop(state);
-        homes.iter().for_each(|home| home.guest.close());
+        homes.iter().for_each(|home| home.guest().close());
     }
 
     /// A sandbox is ready: for who waits longest, else to be parked.
@@ -315,8 +341,8 @@ impl Entry {
     }
 
     fn fork(&self, home: &Home) -> Result<Forking, TakeError> {
-        home.guest
-            .fork(ZYGOTE, self.limits.clone())
+        home.guest()
+            .fork(home.zygote(), self.limits.clone())
             .map_err(|broken| not_started(Gone::Broken(broken)))
     }
 
@@ -346,6 +372,7 @@ impl Entry {
         }
         state.forking -= 1;
         if home.fork_failed() >= FORK_FAILURES_MAX {
+            home.house().shut();
             state.homes.retain(|other| !Arc::ptr_eq(other, home));
             state.parked.retain(|parked| !Arc::ptr_eq(&parked.home, home));
         }
@@ -395,15 +422,26 @@ impl Entry {
 
     async fn build(self: &Arc<Self>, urgent: Urgent) -> Result<Arc<Home>, TakeError> {
         let Some(pool) = self.pool.upgrade() else { return Err(TakeError::NoRoom) };
-        let (place, _turn) = pool.place(&self.function.tenant, urgent).await?;
         let entry = Arc::downgrade(self);
-        let on_change = Box::new(move |_| {
+        let on_change: Listener = Arc::new(move || {
             if let Some(entry) = entry.upgrade() {
                 entry.refresh();
             }
         });
-        let wall = self.wall.as_ref();
-        Home::build(&pool, place, (wall, self.spec.clone()), self.zygote.clone(), on_change).await
+        let (wall, spec) = (self.wall.as_ref(), self.spec.clone());
+        let Some(key) = &self.shared else {
+            let (place, _turn) = pool.place(&self.function.tenant, urgent).await?;
+            let house = House::build(&pool, place, wall, spec).await?;
+            let lodging = house.move_in(0, on_change);
+            let broken = || house::unavailable("guest", "it broke at once");
+            return Home::start(&pool, lodging.ok_or_else(broken)?, self.zygote.clone(), None)
+                .await;
+        };
+        let (head, content) = home::read_bundle(&self.bundle.0, &self.bundle.1).await?;
+        let not_in = self.lock().homes.iter().map(|home| Arc::downgrade(home.house())).collect();
+        let seeker = Seeker { key, bundle_bytes: head.bytes, not_in, on_change, urgent };
+        let lodging = Houses::lodge(&pool, seeker, (wall, spec)).await?;
+        Home::start(&pool, lodging, self.zygote.clone(), Some((head, content))).await
     }
 
     /// The homes, with when each was last used and whether it can go. What runs nothing but what is superseded was not

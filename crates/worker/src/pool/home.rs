@@ -1,19 +1,14 @@
-//! A compartment with a zygote in it, from built to destroyed.
+//! A zygote in a compartment, as its version has it: ready to be forked from, until nobody uses it any more.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use bulkhead_protocol::ZygoteSpec;
-use bulkhead_wall::{Compartment, CompartmentSpec, Wall};
-use tokio::sync::Mutex;
+use bulkhead_protocol::{BUNDLES_BYTES_MAX, BundleHead, ZygoteSpec};
 
-use super::places::Place;
+use super::house::{House, Lodging, unavailable};
 use super::{Pool, TakeError};
-use crate::mux::{Change, Guest, OnChange, ZygoteLost};
-use crate::stats::Stats;
-
-/// The one zygote of a compartment: each function version has compartments of its own.
-pub(super) const ZYGOTE: u32 = 1;
+use crate::mux::{Guest, ZygoteLost};
 
 /// Stages at which a zygote fails for reasons of the bundle's: it threw, or while it loaded the zygote left or was busy for
 /// too long. At all others it is the platform's failure.
@@ -22,12 +17,9 @@ const BUNDLE_STAGES: [&str; 2] = ["bundle", "zygote"];
 /// The longest message about a failed bundle that is passed on, bytes.
 const MESSAGE_BYTES_MAX: usize = 8 * 1024;
 
-/// A compartment. When the last who uses it lets go, it is destroyed.
+/// A zygote. When the last who uses it lets go, it ends; with the last one of a compartment, that goes too.
 pub(super) struct Home {
-    pub(super) guest: Arc<Guest>,
-    /// Taken out by drop only.
-    held: Mutex<Option<Held>>,
-    zygote_died: Arc<AtomicBool>,
+    lodging: Lodging,
     pool: Weak<Pool>,
     /// When it was ready.
     pub(super) born_us: u64,
@@ -36,70 +28,49 @@ pub(super) struct Home {
     running: AtomicU32,
     /// Forks in a row that came to nothing.
     failures: AtomicU32,
-    /// What it kept when it was last looked at, bytes, and when that was; 0 is never.
-    memory_bytes: AtomicU64,
-    measured_us: AtomicU64,
 }
 
-/// What is idle changes little: its memory is looked at again after this long, microseconds, or after it was used.
-const MEASURED_FOR_US: u64 = 30_000_000;
-
 impl Home {
-    /// Builds a compartment and starts the zygote in it. Whatever was built before a failure is destroyed.
-    pub(super) async fn build(
+    /// Starts the zygote, with a bundle that goes over the stream or is there already.
+    pub(super) async fn start(
         pool: &Arc<Pool>,
-        place: Place,
-        (wall, spec): (&dyn Wall, CompartmentSpec),
+        lodging: Lodging,
         zygote: ZygoteSpec,
-        on_change: OnChange,
+        bundle: Option<(BundleHead, Vec<u8>)>,
     ) -> Result<Arc<Self>, TakeError> {
-        let wall_failed = |error: bulkhead_wall::WallError| TakeError::Unavailable {
-            stage: error.stage,
-            message: error.message,
-        };
-        let mut compartment = wall.create(spec).await.map_err(wall_failed)?;
-        Stats::count(&pool.stats.compartments_built);
-        let stream = compartment.take_stream();
-        // From here on the compartment is in somebody's hands who destroys it.
-        let built = Unfinished { pool: Arc::downgrade(pool), held: Some((compartment, place)) };
-        let stream = stream.ok_or_else(|| unavailable("stream", "the wall gave no stream"))?;
-        let zygote_died = Arc::new(AtomicBool::new(false));
-        let died = Arc::clone(&zygote_died);
-        let notice: OnChange = Box::new(move |change| {
-            if change == Change::ZygoteDied {
-                died.store(true, Ordering::Release);
-            }
-            on_change(change);
-        });
-        let guest = Guest::connect(stream, Arc::clone(&pool.monotonic), &pool.tasks, notice)
-            .await
-            .map_err(|broken| unavailable("guest", &broken.to_string()))?;
-        if let Err(lost) = guest.start_zygote(ZYGOTE, zygote).await {
-            guest.close();
-            return Err(zygote_failed(lost));
-        }
+        let started = lodging.house.guest.start_zygote(lodging.zygote, zygote, bundle).await;
+        started.map_err(zygote_failed)?;
         let now_us = pool.monotonic.micros();
         Ok(Arc::new(Self {
-            guest,
-            held: Mutex::new(built.finish()),
-            zygote_died,
+            lodging,
             pool: Arc::downgrade(pool),
             born_us: now_us,
             used_us: AtomicU64::new(now_us),
             running: AtomicU32::new(0),
             failures: AtomicU32::new(0),
-            memory_bytes: AtomicU64::new(0),
-            measured_us: AtomicU64::new(0),
         }))
+    }
+
+    pub(super) fn guest(&self) -> &Arc<Guest> {
+        &self.lodging.house.guest
+    }
+
+    pub(super) fn house(&self) -> &Arc<House> {
+        &self.lodging.house
+    }
+
+    pub(super) fn zygote(&self) -> u32 {
+        self.lodging.zygote
     }
 
     /// Whether it can fork.
     pub(super) fn is_alive(&self) -> bool {
-        !self.zygote_died.load(Ordering::Acquire) && !self.guest.is_broken()
+        self.lodging.is_alive()
     }
 
+    /// In its compartment, for whichever zygote asks first.
     pub(super) fn free_slots(&self) -> usize {
-        self.guest.slots().saturating_sub(self.guest.slots_used()) as usize
+        self.house().free_slots()
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -123,35 +94,24 @@ impl Home {
     pub(super) fn touch(&self, now_us: u64) {
         self.used_us.fetch_max(now_us, Ordering::AcqRel);
     }
-
-    /// The compartment's memory, bytes, when it was last measured; 0 where it can't be told.
-    pub(super) fn memory_bytes(&self) -> u64 {
-        self.memory_bytes.load(Ordering::Acquire)
-    }
-
-    /// Measures its memory, unless it was measured since it was last used.
-    pub(super) async fn measure(&self, now_us: u64) {
-        let measured_us = self.measured_us.load(Ordering::Acquire);
-        let fresh = now_us.saturating_sub(measured_us) < MEASURED_FOR_US;
-        if measured_us > 0 && fresh && measured_us > self.used_us() {
-            return;
-        }
-        let bytes = match self.held.lock().await.as_ref() {
-            Some((compartment, _)) => compartment.memory_bytes().await.unwrap_or(0),
-            None => 0,
-        };
-        self.memory_bytes.store(bytes, Ordering::Release);
-        self.measured_us.store(now_us, Ordering::Release);
-    }
 }
 
-impl Drop for Home {
-    fn drop(&mut self) {
-        self.guest.close();
-        if let Some(held) = self.held.get_mut().take() {
-            destroy(&self.pool, held);
-        }
+/// Reads a bundle, to be sent; `sha256` is its name, by which the guest sees that all of it came.
+pub(super) async fn read_bundle(
+    path: &Path,
+    sha256: &str,
+) -> Result<(BundleHead, Vec<u8>), TakeError> {
+    let failed = |error: std::io::Error| {
+        unavailable("bundle_transfer", &format!("{}: {error}", path.display()))
+    };
+    let bytes = tokio::fs::metadata(path).await.map_err(failed)?.len();
+    if bytes > BUNDLES_BYTES_MAX {
+        let message = format!("a bundle of more than {} MiB", BUNDLES_BYTES_MAX >> 20);
+        return Err(unavailable("bundle_transfer", &message));
     }
+    let content = tokio::fs::read(path).await.map_err(failed)?;
+    let bytes = content.len() as u64;
+    Ok((BundleHead { bytes, sha256: sha256.to_owned() }, content))
 }
 
 /// An attempt's hold on its compartment.
@@ -183,49 +143,6 @@ impl Drop for InUse {
             pool.idle.notify_one();
         }
     }
-}
-
-/// A compartment, and the place it takes until nothing of it is left.
-type Held = (Box<dyn Compartment>, Place);
-
-/// A compartment that is not a home yet.
-struct Unfinished {
-    pool: Weak<Pool>,
-    held: Option<Held>,
-}
-
-impl Unfinished {
-    fn finish(mut self) -> Option<Held> {
-        self.held.take()
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if let Some(held) = self.held.take() {
-            destroy(&self.pool, held);
-        }
-    }
-}
-
-/// Destroys in the background.
-fn destroy(pool: &Weak<Pool>, (compartment, place): Held) {
-    // Without a pool there is nobody to run the background task: dropping destroys too.
-    let Some(pool) = pool.upgrade() else { return };
-    place.leave();
-    let stats = Arc::clone(&pool.stats);
-    pool.tasks.spawn(async move {
-        let id = compartment.id();
-        if let Err(error) = compartment.destroy().await {
-            tracing::error!(compartment = id, %error, "a compartment was not removed whole");
-        }
-        Stats::count(&stats.compartments_gone);
-        drop(place);
-    });
-}
-
-fn unavailable(stage: &str, message: &str) -> TakeError {
-    TakeError::Unavailable { stage: stage.to_owned(), message: message.to_owned() }
 }
 
 fn zygote_failed(lost: ZygoteLost) -> TakeError {

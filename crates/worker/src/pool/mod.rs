@@ -1,15 +1,18 @@
 //! Compartments, zygotes and parked sandboxes: where an attempt's sandbox comes from.
 //!
-//! Each version (with the limits its attempts run under) has an [`Entry`]; an entry has homes, a *home* being a
-//! compartment with a zygote in it. An attempt takes a parked sandbox, else waits: for a fork, for a compartment
+//! Each version (with the limits its attempts run under) has an [`Entry`]; an entry has homes, a *home* being a zygote in
+//! a compartment, its *house*. Behind some walls a house has room for the zygotes of several versions of one tenant
+//! (`houses`). An attempt takes a parked sandbox, else waits: for a fork, for a compartment
 //! being built, for a slot that gets free, whichever comes first. What to fork and build is decided in `supply`
 //! whenever anything changes, whose home goes when there is too little room in `warmth`. A home that nobody refers to
-//! any more destroys itself.
+//! any more ends itself, and a house in which nobody lives is destroyed.
 
 mod backoff;
 mod entry;
 mod evict;
 mod home;
+mod house;
+mod houses;
 mod places;
 mod supply;
 mod warmth;
@@ -31,8 +34,9 @@ use crate::runner::Parts;
 use crate::source::Prepared;
 use crate::stats::Stats;
 use crate::tasks::Tasks;
-use entry::Entry;
+use entry::{Entry, MadeOf};
 use home::InUse;
+use houses::{HouseKey, Houses};
 use places::{Granted, Places, Urgent};
 
 /// Where the bundle's directory appears inside a compartment.
@@ -114,6 +118,20 @@ struct Key {
     isolation: Isolation,
 }
 
+impl Key {
+    /// What a compartment has in common that is shared with other versions.
+    fn house(&self) -> HouseKey {
+        HouseKey {
+            tenant: self.tenant.clone(),
+            wall: self.wall,
+            memory_mib: self.memory_mib,
+            processes: self.processes,
+            scratch_mib: self.scratch_mib,
+            scratch_inodes: self.scratch_inodes,
+        }
+    }
+}
+
 /// The pool.
 pub(crate) struct Pool {
     config: PoolConfig,
@@ -123,6 +141,7 @@ pub(crate) struct Pool {
     stats: Arc<Stats>,
     entries: Mutex<HashMap<Key, Arc<Entry>>>,
     places: Arc<Places>,
+    houses: Houses,
     /// An attempt ended, or somebody waits for a place: an idle compartment may have to go.
     idle: Arc<Notify>,
     /// Walls that were asked, and whether forks behind them are kept apart.
@@ -146,6 +165,7 @@ impl Pool {
             monotonic: Arc::clone(&parts.monotonic),
             stats,
             entries: Mutex::default(),
+            houses: Houses::default(),
             idle: Arc::default(),
             fork_isolation: Mutex::default(),
             tasks: Tasks::default(),
@@ -193,7 +213,8 @@ impl Pool {
         if let Some(known) = before {
             return Ok(known);
         }
-        if !self.make_memory(tenant, prepared.wall).await {
+        let joins = entry.shared.as_ref().is_some_and(|key| self.houses.has_any(key));
+        if !self.make_memory(tenant, prepared.wall, joins).await {
             Stats::count(&self.stats.prewarms_refused);
             return Ok(Prewarmed::NoRoom);
         }
@@ -280,11 +301,11 @@ impl Pool {
         limits: &Limits,
     ) -> Arc<Entry> {
         let private = key.isolation == Isolation::Compartment;
+        let zygotes = if private { 0 } else { wall.zygotes_max() };
+        let mount = Mount { source: prepared.bundle.clone(), target: BUNDLE_DIRECTORY.into() };
         let spec = CompartmentSpec {
-            mounts: vec![Mount {
-                source: prepared.bundle.clone(),
-                target: BUNDLE_DIRECTORY.into(),
-            }],
+            mounts: if zygotes > 0 { Vec::new() } else { vec![mount] },
+            zygotes,
             slots: if private { 1 } else { self.config.slots },
             scratch_mib: limits.scratch_mib,
             scratch_inodes: limits.scratch_inodes,
@@ -300,8 +321,11 @@ impl Pool {
             cpu_ms: limits.cpu_ms,
             processes: limits.processes,
         };
+        let shared = (zygotes > 0).then(|| key.house());
+        let bundle = (prepared.bundle.join(BUNDLE_NAME), prepared.version.bundle.clone());
+        let made_of = MadeOf { private, shared, spec, zygote, bundle, limits };
         let of = (prepared.version.function(), prepared.wall, wall);
-        Entry::new(Arc::downgrade(self), of, private, spec, zygote, limits, &self.config)
+        Entry::new(Arc::downgrade(self), of, made_of, &self.config)
     }
 
     /// What was asked for, or a compartment for each where forks cannot be kept apart.
