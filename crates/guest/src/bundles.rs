@@ -1,10 +1,11 @@
 //! Bundles that come over the stream, where a machine has room for the zygotes of several versions of one tenant.
 //!
 //! Zygotes run what authors wrote, and one function's is hostile to the next. So each has a uid that no other one ever gets,
-//! a cgroup, and a mount namespace in which the place of bundles shows its own alone. Bundles are kept on one file system
-//! of limited size, to which the guest alone may write.
+//! a cgroup, a mount namespace in which the place of bundles shows its own alone, and a network and an IPC namespace, since
+//! names of abstract sockets belong to everybody in one. Bundles are kept on one file system of limited size, to which the
+//! guest alone may write.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -15,7 +16,7 @@ use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
 use sha2::{Digest, Sha256};
 
 use crate::config::{GuestConfig, ZygotePlace};
-use crate::place::{self, DATA};
+use crate::place::{self, DATA, SLOT_UID_FIRST, ZYGOTE_UID};
 use crate::sys;
 
 /// Where bundles are. A zygote finds its own directly below.
@@ -54,8 +55,12 @@ pub(crate) struct Bundles {
     uid_first: u32,
     places: Vec<ZygotePlace>,
     lodged: HashMap<u32, Lodged>,
-    last: u32,
+    /// Numbers that are not given again. Not the highest alone: they come in any order.
+    known: HashSet<u32>,
 }
+
+/// Uids of zygotes stay clear of those of slots.
+const _: () = assert!(ZYGOTE_UID + ZYGOTES_EVER_MAX <= SLOT_UID_FIRST);
 
 #[derive(Debug)]
 struct Lodged {
@@ -76,7 +81,7 @@ struct Incoming {
 impl Bundles {
     pub(crate) fn new(config: &GuestConfig) -> Self {
         let (uid_first, places) = (config.zygote_uid, config.zygotes.clone());
-        Self { top: TOP.into(), uid_first, places, lodged: HashMap::new(), last: 0 }
+        Self { top: TOP.into(), uid_first, places, lodged: HashMap::new(), known: HashSet::new() }
     }
 
     /// Makes room for the bundle of a zygote that shall start once all of it is here.
@@ -86,10 +91,9 @@ impl Bundles {
         spec: ZygoteSpec,
         head: BundleHead,
     ) -> Result<(), GuestError> {
-        if zygote <= self.last || zygote > ZYGOTES_EVER_MAX {
+        if !(1..=ZYGOTES_EVER_MAX).contains(&zygote) || !self.known.insert(zygote) {
             return Err(refused("its number was used before, or is too large"));
         }
-        self.last = zygote;
         let taken = |place: &usize| self.lodged.values().any(|it| it.place == *place);
         let place = (0..self.places.len()).find(|place| !taken(place));
         let place = place.ok_or_else(|| refused("there is no room for one more zygote"))?;
@@ -177,12 +181,13 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Makes the place of bundles, for the calling process and its children, show what is in `own` alone, read-only.
+/// Makes the place of bundles, for the calling process and its children, show what is in `own` alone, read-only; and shuts
+/// them off from the sockets of others.
 ///
 /// # Errors
 /// Those of the system calls.
 pub(crate) fn show_alone(own: &Path) -> io::Result<()> {
-    sys::unshare_mounts()?;
+    sys::unshare_for_zygote()?;
     mount_bind(own, TOP)?;
     let flags = MountFlags::BIND | MountFlags::RDONLY | DATA;
     Ok(mount_remount(TOP, flags, c"")?)
@@ -195,7 +200,13 @@ mod tests {
 
     fn bundles(top: &Path) -> Bundles {
         let places = vec![ZygotePlace { join: 7 }, ZygotePlace { join: 8 }];
-        Bundles { top: top.into(), uid_first: 500, places, lodged: HashMap::new(), last: 0 }
+        Bundles {
+            top: top.into(),
+            uid_first: 500,
+            places,
+            lodged: HashMap::new(),
+            known: HashSet::new(),
+        }
     }
 
     fn spec() -> ZygoteSpec {
@@ -211,14 +222,15 @@ mod tests {
     fn a_zygote_starts_once_its_whole_bundle_is_here_and_has_a_place_of_its_own() {
         let top = tempfile::tempdir().unwrap();
         let mut bundles = bundles(top.path());
-        bundles.begin(1, spec(), head(b"one")).unwrap();
+        // In whichever order they come.
         bundles.begin(2, spec(), head(b"two, longer")).unwrap();
+        bundles.begin(1, spec(), head(b"one")).unwrap();
         assert_eq!(bundles.feed(2, b"two,"), None);
         assert_eq!(bundles.feed(1, b"one"), Some(Ok(spec())));
         assert_eq!(bundles.feed(2, b" longer"), Some(Ok(spec())));
         for (number, content) in [(1, "one"), (2, "two, longer")] {
             let lodging = bundles.lodging(number);
-            assert_eq!((lodging.uid, lodging.join), (499 + number, Some(6 + number.cast_signed())));
+            assert_eq!((lodging.uid, lodging.join), (499 + number, Some(9 - number.cast_signed())));
             let file = lodging.bundles.unwrap().join("function/bundle.js");
             assert_eq!(std::fs::read_to_string(file).unwrap(), content);
         }
@@ -229,7 +241,7 @@ mod tests {
         bundles.begin(4, spec(), head(b"")).unwrap();
         assert_eq!(bundles.feed(4, b""), Some(Ok(spec())));
         let lodging = bundles.lodging(4);
-        assert_eq!((lodging.uid, lodging.join), (503, Some(7)));
+        assert_eq!((lodging.uid, lodging.join), (503, Some(8)));
     }
 
     #[test]

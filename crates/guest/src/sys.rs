@@ -233,6 +233,15 @@ pub(crate) fn unshare_mounts() -> io::Result<()> {
     Ok(())
 }
 
+/// Enters a mount, a network and an IPC namespace of the caller's own.
+pub(crate) fn unshare_for_zygote() -> io::Result<()> {
+    let apart = libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC;
+    // SAFETY: these flags change what paths and sockets' names mean to the caller, which has one thread; memory and
+    // descriptors stay as they are.
+    check(unsafe { libc::unshare(apart) })?;
+    Ok(())
+}
+
 /// Waits until any of the descriptors is readable or hung up, `at_most` so long; says which.
 ///
 /// # Errors

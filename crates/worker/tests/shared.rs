@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulkhead_protocol::SandboxGone;
-use bulkhead_types::{Isolation, Outcome, Version};
+use bulkhead_protocol::{CONTROL, Frame, GUEST, Kind, SandboxGone};
+use bulkhead_types::{Fault, Isolation, Outcome, Retry, Version};
 use bulkhead_wall::fake::{FakeOptions, FakeWall};
 use bulkhead_worker::{PoolConfig, Prepared, Runner};
 use futures_util::future::join_all;
@@ -24,7 +24,14 @@ fn wall() -> Arc<FakeWall> {
     FakeWall::with(options, |mut sandbox| async move {
         let Some(start) = sandbox.start().await else { return SandboxGone::Killed };
         sandbox.started().await;
-        if start.input == json!("wait") {
+        if start.input == json!("break") {
+            // Not a kind that a guest sends: as good as a machine that fails.
+            sandbox
+                .sender()
+                .send_frame(Frame::new(GUEST, CONTROL, Kind::ToGuest, Vec::new()))
+                .await;
+        }
+        if start.input != json!(7) {
             std::future::pending::<()>().await;
         }
         sandbox.complete(start.input).await;
@@ -50,6 +57,20 @@ fn runner(wall: Arc<FakeWall>, pool: PoolConfig) -> Runner {
 async fn runs(runner: &Runner, prepared: &Prepared) {
     let measured = runner.direct(lease(1, limits(10_000), json!(7)), prepared).await;
     assert_eq!(measured.settled.outcome, Outcome::Completed(json!(7)));
+}
+
+/// As the engine does: where a refill was on its way when the compartment broke, the next attempt is refused for a moment.
+async fn runs_when_repeated(runner: &Runner, prepared: &Prepared) {
+    loop {
+        let measured = runner.direct(lease(1, limits(10_000), json!(7)), prepared).await;
+        match measured.settled.outcome {
+            Outcome::Failed(cause) if cause.error.code == "sandbox_unavailable" => {
+                let Retry::After(wait) = cause.retry else { panic!("{cause:?}") };
+                tokio::time::sleep(wait).await;
+            }
+            outcome => return assert_eq!(outcome, Outcome::Completed(json!(7))),
+        }
+    }
 }
 
 #[tokio::test]
@@ -133,6 +154,31 @@ async fn a_place_is_made_by_a_whole_compartment_that_is_idle() {
     });
     assert!(!matches!(busy.settled.outcome, Outcome::Completed(_)), "{:?}", busy.settled.outcome);
     assert_eq!((wall.counts().built, wall.counts().live), (2, 1));
+}
+
+#[tokio::test]
+async fn a_compartment_that_breaks_fails_what_runs_in_it_as_the_platforms_and_the_next_has_another()
+{
+    let (wall, bundle) = (wall(), bundle());
+    let runner = runner(wall.clone(), small_pool());
+    let [f, g, h] = ["f", "g", "h"].map(|it| of(bundle.path(), &version_of("acme", it, it)));
+    let waits = |number| lease(number, limits(60_000), json!("wait"));
+    let (first, second, ()) =
+        tokio::join!(runner.direct(waits(1), &f), runner.direct(waits(2), &g), async {
+            eventually("both run", || wall.counts().started == 2).await;
+            assert_eq!(wall.counts().built, 1);
+            runner.direct(lease(3, limits(60_000), json!("break")), &h).await;
+        });
+    for it in [first, second] {
+        let Outcome::Failed(cause) = it.settled.outcome else { panic!("{:?}", it.settled.outcome) };
+        assert_eq!(cause.error.code, "compartment_broken");
+        assert!(matches!((cause.fault, cause.retry), (Fault::Platform, Retry::After(_))));
+    }
+    for prepared in [&f, &g, &h] {
+        runs_when_repeated(&runner, prepared).await;
+    }
+    eventually("the broken one is destroyed", || wall.counts().live == 1).await;
+    assert_eq!(wall.counts().built, 2);
 }
 
 #[tokio::test]

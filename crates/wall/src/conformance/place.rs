@@ -18,6 +18,8 @@ pub struct Place {
     pub compartment: Box<dyn Compartment>,
     /// What its sandboxes may use, MiB.
     pub memory_mib: u64,
+    /// Their CPU time, ms: that of a machine that is emulated, on a host that has other things to do, goes on meanwhile.
+    pub cpu_ms: u64,
     /// The zygote that sandboxes are made of.
     pub zygote: u32,
     stream: UnixStream,
@@ -40,15 +42,23 @@ impl Place {
     /// Builds a compartment with room for as many zygotes as the wall has, and none in it yet.
     pub async fn for_several(wall: &DynWall) -> Self {
         let spec = CompartmentSpec { zygotes: wall.zygotes_max(), ..spec() };
-        Self::empty(wall, spec, bundle("")).await
+        let place = Self::empty(wall, spec, bundle("")).await;
+        Self { cpu_ms: 60_000, ..place }
     }
 
     async fn empty(wall: &DynWall, spec: CompartmentSpec, bundle: tempfile::TempDir) -> Self {
         let mut compartment = wall.create(spec).await.unwrap();
         let stream = compartment.take_stream().unwrap();
         let decoder = Decoder::default();
-        let mut place =
-            Self { compartment, stream, memory_mib: 128, zygote: 1, decoder, _bundle: bundle };
+        let mut place = Self {
+            compartment,
+            stream,
+            memory_mib: 128,
+            cpu_ms: 3_000,
+            zygote: 1,
+            decoder,
+            _bundle: bundle,
+        };
         let hello = place.told().await;
         assert_eq!(hello, FromGuest::Hello { version: bulkhead_protocol::VERSION, slots: 4 });
         place
@@ -110,8 +120,8 @@ impl Place {
 
     /// Makes a sandbox and starts it on `input`.
     pub async fn start(&mut self, sandbox: u32, input: Value) {
-        let limits =
-            SandboxLimits { memory_mib: self.memory_mib, cpu_ms: Some(3_000), processes: 32 };
+        let cpu_ms = Some(self.cpu_ms);
+        let limits = SandboxLimits { memory_mib: self.memory_mib, cpu_ms, processes: 32 };
         let zygote = self.zygote;
         self.tell(&ToGuest::NewSandbox { sandbox, zygote, limits }).await;
         match self.told().await {

@@ -100,6 +100,15 @@ pub(crate) enum Change {
     Broken,
 }
 
+/// Why no sandbox is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoFork {
+    /// The compartment is broken.
+    Broken(Broken),
+    /// All slots are in use: those who share a compartment may have taken the last one meanwhile.
+    Full,
+}
+
 pub(crate) type OnChange = Box<dyn Fn(Change) + Send + Sync>;
 
 /// The guest of one compartment.
@@ -177,9 +186,9 @@ impl Guest {
         self: &Arc<Self>,
         zygote: u32,
         limits: SandboxLimits,
-    ) -> Result<Forking, Broken> {
+    ) -> Result<Forking, NoFork> {
         let (ready, readied) = oneshot::channel();
-        let (number, frames, route) = self.table.add(ready)?;
+        let (number, frames, route) = self.table.add(ready, self.slots)?;
         let sandbox = Sandbox::new(number, Arc::clone(self), frames, route);
         self.orders.push(ToGuest::NewSandbox { sandbox: number, zygote, limits });
         Ok(Forking { sandbox, readied })

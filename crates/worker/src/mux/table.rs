@@ -9,7 +9,7 @@ use bulkhead_protocol::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Broken, ZygoteLost};
+use super::{Broken, NoFork, ZygoteLost};
 
 /// Bytes of a sandbox that may wait here. A guest looks at the credit before it reads, so that one read of the
 /// stream and one of the output may go over the window.
@@ -93,14 +93,18 @@ impl Table {
         })
     }
 
-    /// A new sandbox: its number, its frames, and what is shared about it.
+    /// A new sandbox, if there are not `slots` of them: its number, its frames, and what is shared about it.
     pub(super) fn add(
         &self,
         ready: oneshot::Sender<()>,
-    ) -> Result<(u32, mpsc::Receiver<Frame>, Arc<Shared>), Broken> {
+        slots: u32,
+    ) -> Result<(u32, mpsc::Receiver<Frame>, Arc<Shared>), NoFork> {
         let mut routes = self.lock();
         if let Some(broken) = &routes.broken {
-            return Err(broken.clone());
+            return Err(NoFork::Broken(broken.clone()));
+        }
+        if routes.sandboxes.len() >= slots as usize {
+            return Err(NoFork::Full);
         }
         routes.last += 1;
         let number = routes.last;

@@ -108,6 +108,14 @@ async fn a_guest_says_hello_first_in_the_right_version() {
     assert_eq!(check(FromGuest::ZygoteReady { zygote: 1, load_us: 1 }).await, violation);
 }
 
+#[tokio::test]
+async fn no_more_sandboxes_are_asked_for_than_there_are_slots() {
+    let bench = Bench::new().await;
+    let held: Vec<_> = (0..4).map(|_| bench.guest.fork(1, limits()).ok().unwrap()).collect();
+    assert_eq!(bench.guest.fork(2, limits()).err(), Some(NoFork::Full));
+    drop(held);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_guest_that_says_half_a_hello_or_nothing_is_given_up() {
     let mut bytes = Vec::new();

@@ -18,7 +18,7 @@ use super::places::Urgent;
 use super::supply::{Target, View, plan};
 use super::{Pool, Prewarmed, TakeError, Taken};
 use crate::config::PoolConfig;
-use crate::mux::{Forking, Gone, Sandbox};
+use crate::mux::{Forking, Gone, NoFork, Sandbox};
 use crate::stats::Stats;
 
 /// How long a refill waits for the attempt that made it necessary: forking copies the zygote's page tables, and
@@ -341,9 +341,10 @@ impl Entry {
     }
 
     fn fork(&self, home: &Home) -> Result<Forking, TakeError> {
-        home.guest()
-            .fork(home.zygote(), self.limits.clone())
-            .map_err(|broken| not_started(Gone::Broken(broken)))
+        home.guest().fork(home.zygote(), self.limits.clone()).map_err(|why| match why {
+            NoFork::Broken(broken) => not_started(Gone::Broken(broken)),
+            NoFork::Full => house::unavailable("slot", "all slots are in use"),
+        })
     }
 
     fn count_sandbox(&self) {

@@ -195,8 +195,9 @@ impl Lodging {
 
 impl Drop for Lodging {
     fn drop(&mut self) {
-        self.house.lodgers.lock().here.remove(&self.zygote);
+        // In this order: who moves in next may be told to the guest at once, which must have heard of this end by then.
         self.house.guest.stop_zygote(self.zygote);
+        self.house.lodgers.lock().here.remove(&self.zygote);
     }
 }
 

@@ -301,7 +301,9 @@ impl Pool {
         limits: &Limits,
     ) -> Arc<Entry> {
         let private = key.isolation == Isolation::Compartment;
-        let zygotes = if private { 0 } else { wall.zygotes_max() };
+        // Each parks at least one sandbox: with no more zygotes than this, half of the slots are left to attempts.
+        let zygotes = wall.zygotes_max().min((self.config.slots / 2).max(1));
+        let zygotes = if private { 0 } else { zygotes };
         let mount = Mount { source: prepared.bundle.clone(), target: BUNDLE_DIRECTORY.into() };
         let spec = CompartmentSpec {
             mounts: if zygotes > 0 { Vec::new() } else { vec![mount] },
