@@ -189,9 +189,12 @@ async fn a_client_of_the_model_context_protocol_runs_actions_and_deploys() {
     // The project that the client may deploy is another than what is live.
     for way in ["stdio", "http"] {
         let output = Command::new(node())
-            .current_dir(workspace())
-            .arg("runtime/node/test/support/mcp-client.mjs")
-            .args([way, env!("CARGO_BIN_EXE_bulkhead"), &server.url, "tests/nango"])
+            // As anywhere else, where the compiler is found only by what the environment says.
+            .current_dir(home.path())
+            .arg(workspace().join("runtime/node/test/support/mcp-client.mjs"))
+            .args([way, env!("CARGO_BIN_EXE_bulkhead"), &server.url])
+            .arg(workspace().join("tests/nango"))
+            .env("BULKHEAD_COMPILER", workspace().join("runtime/node/compiler/compile.mjs"))
             .env("BULKHEAD_KEY", &key)
             .output()
             .unwrap();

@@ -26,6 +26,10 @@ pub(crate) fn run(typed: &Mcp, context: &Context) -> anyhow::Result<u8> {
         let project = project.canonicalize().context("there is no such project")?;
         command.arg("--project").arg(project);
         command.arg("--bulkhead").arg(std::env::current_exe()?);
+        // It starts with an empty environment: what was found by ours would not be found again.
+        for (name, path) in [("compiler", &tools.compiler), ("node", &tools.node)] {
+            command.arg(format!("--set={name}={}", path.display()));
+        }
         for pair in context.typed_settings().chunks(2) {
             if !SECRET_SETTINGS
                 .iter()
