@@ -190,7 +190,7 @@ async fn a_client_of_the_model_context_protocol_runs_actions_and_deploys() {
     for way in ["stdio", "http"] {
         let output = Command::new(node())
             // As anywhere else, where the compiler is found only by what the environment says.
-            .current_dir(home.path())
+            .current_dir(home.data())
             .arg(workspace().join("runtime/node/test/support/mcp-client.mjs"))
             .args([way, env!("CARGO_BIN_EXE_bulkhead"), &server.url])
             .arg(workspace().join("tests/nango"))
