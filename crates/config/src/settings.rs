@@ -88,7 +88,8 @@ pub const SETTINGS: &[Setting] = &[
     one(
         "worker.warm_memory_mib",
         "",
-        "memory that idle compartments may keep, of which each tenant has its share; else a sixth of the machine's",
+        "memory that idle compartments may keep, besides half of what attempts leave of theirs; of all that each tenant has its \
+         share; else a sixth of the machine's",
     ),
     one("worker.idle", "5m", "an idle compartment goes after this long"),
     one("worker.compartments", "256", "compartments at the same time, idle ones included"),

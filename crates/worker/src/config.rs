@@ -38,6 +38,9 @@ pub struct PoolConfig {
     /// Memory, MiB, that compartments without a running attempt may keep in all, as measured. Each tenant has its share
     /// of it.
     pub warm_memory_mib: u64,
+    /// Memory, MiB, that there is for running attempts, by their limits. Of what they leave of it, idle compartments may
+    /// keep half besides, until attempts want it.
+    pub attempt_memory_mib: u64,
     /// Compartments being built at the same time.
     pub builds: usize,
     /// Parked sandboxes that a version in use keeps ready at least.
@@ -61,6 +64,7 @@ impl Default for PoolConfig {
             compartments_per_version: 4,
             compartments: 128,
             warm_memory_mib: 4_096,
+            attempt_memory_mib: 0,
             builds: 4,
             parked_min: 2,
             parked_max: 16,

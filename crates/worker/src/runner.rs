@@ -85,13 +85,14 @@ impl Runner {
         taken_us: u64,
         stop: watch::Receiver<Option<Stop>>,
     ) -> Settled {
-        let _running = Running::begin(&self.inner.stats);
+        let _running = Running::begin(&self.inner.stats, lease.limits.memory_mib);
         attempt::run_attempt(&self.inner, lease, taken_us, stop).await
     }
 
     /// Runs one attempt of what is prepared already, without an engine: for benchmarks. The lease need not exist
     /// anywhere; [`Parts::host`] sees it as given.
     pub async fn direct(&self, lease: Lease, prepared: &Prepared) -> Measured {
+        let _running = Running::begin(&self.inner.stats, lease.limits.memory_mib);
         let taken_us = self.inner.parts.monotonic.micros();
         let (_keep, stop) = watch::channel(None);
         attempt::run_prepared(&self.inner, &lease, prepared, taken_us, stop).await
@@ -155,18 +156,23 @@ impl Runner {
     }
 }
 
-/// Counts an attempt as running, for as long as it lives.
-struct Running<'a>(&'a Stats);
+/// Counts an attempt as running, with the memory that it may take, for as long as it lives.
+struct Running<'a> {
+    stats: &'a Stats,
+    memory_mib: u64,
+}
 
 impl<'a> Running<'a> {
-    fn begin(stats: &'a Stats) -> Self {
+    fn begin(stats: &'a Stats, memory_mib: u64) -> Self {
         stats.running.fetch_add(1, Ordering::Relaxed);
-        Self(stats)
+        stats.running_mib.fetch_add(memory_mib, Ordering::Relaxed);
+        Self { stats, memory_mib }
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
+        self.stats.running.fetch_sub(1, Ordering::Relaxed);
+        self.stats.running_mib.fetch_sub(self.memory_mib, Ordering::Relaxed);
     }
 }

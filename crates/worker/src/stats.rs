@@ -140,6 +140,8 @@ pub struct Snapshot {
 pub(crate) struct Stats {
     pub(crate) executions: AtomicU64,
     pub(crate) running: AtomicU64,
+    /// Memory that those may take, MiB.
+    pub(crate) running_mib: AtomicU64,
     pub(crate) sandboxes_made: AtomicU64,
     pub(crate) sandboxes_used: AtomicU64,
     pub(crate) compartments_built: AtomicU64,

@@ -139,6 +139,52 @@ async fn measured_memory_is_kept_within_the_budget_by_shares() {
 }
 
 #[tokio::test]
+async fn what_attempts_leave_of_their_memory_keeps_compartments_until_they_want_it() {
+    let go = Arc::new(Semaphore::new(0));
+    let options = FakeOptions { memory_bytes: Some(100 << 20), ..FakeOptions::default() };
+    let wall = {
+        let go = Arc::clone(&go);
+        FakeWall::with(options, move |mut sandbox| {
+            let go = Arc::clone(&go);
+            async move {
+                let Some(start) = sandbox.start().await else { return SandboxGone::Killed };
+                sandbox.started().await;
+                if start.input == json!("wait") {
+                    go.acquire().await.unwrap().forget();
+                }
+                sandbox.complete(start.input).await;
+                SandboxGone::Exited { status: 0 }
+            }
+        })
+    };
+    let limits = limits(30_000);
+    // Nothing is theirs alone but room for one; four attempts want all the rest.
+    let attempt_memory_mib = limits.memory_mib * 4;
+    let pool = PoolConfig { warm_memory_mib: 150, attempt_memory_mib, ..small_pool() };
+    let runner = runner(&wall, pool);
+    for tenant in ["a", "b", "c", "d"] {
+        call(&runner, &version_of(tenant, "f", tenant)).await;
+    }
+    let told = || runner.snapshot().warmth;
+    eventually("all four are kept", || told().memory_bytes == 400 << 20).await;
+    assert_eq!(told().memory_bytes_max, (150 + attempt_memory_mib / 2) << 20);
+    let mut attempts = JoinSet::new();
+    for _ in 0..4 {
+        let (runner, limits) = (runner.clone(), limits.clone());
+        attempts.spawn(async move {
+            let attempt = lease(1, limits, json!("wait"));
+            runner.direct(attempt, &prepared(&version_of("e", "f", "e"))).await.settled.outcome
+        });
+    }
+    eventually("one idle is left", || told().memory_bytes == 100 << 20).await;
+    assert_eq!((told().memory_bytes_max, told().evicted_memory), (150 << 20, 3));
+    go.add_permits(4);
+    for outcome in attempts.join_all().await {
+        assert_eq!(outcome, Outcome::Completed(json!("wait")));
+    }
+}
+
+#[tokio::test]
 async fn what_was_made_warm_is_there_for_the_first_attempt() {
     let wall = echo();
     let runner = runner(&wall, small_pool());

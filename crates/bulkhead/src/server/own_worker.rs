@@ -101,6 +101,7 @@ pub(crate) fn pool(config: &Config) -> PoolConfig {
         idle: config.worker_idle,
         compartments: config.worker_compartments as usize,
         warm_memory_mib: config.worker_warm_memory_mib,
+        attempt_memory_mib: config.worker_memory_mib,
         ..usual
     }
 }

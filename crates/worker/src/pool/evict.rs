@@ -128,10 +128,21 @@ impl Pool {
         idle
     }
 
+    /// Bytes that idle compartments may keep now: what is theirs, and half of what attempts leave. Half, since a burst of
+    /// attempts is faster than compartments go.
+    pub(super) fn warm_budget(&self) -> u64 {
+        let running_mib = self.stats.running_mib.load(Ordering::Relaxed);
+        let left_mib = self.config.attempt_memory_mib.saturating_sub(running_mib);
+        let budget =
+            self.config.warm_memory_mib.saturating_add(left_mib / 2).saturating_mul(1 << 20);
+        self.stats.warm_memory_bytes_max.store(budget, Ordering::Relaxed);
+        budget
+    }
+
     /// Gives up as many of the idle as it takes for the others to be within the budget, with what is asked for. False,
     /// with nothing given up, where not enough may go.
     fn evict_for_memory(&self, idle: &[Seen], asked: Option<Asked<'_>>) -> bool {
-        let budget = self.config.warm_memory_mib.saturating_mul(1 << 20);
+        let budget = self.warm_budget();
         let held: Vec<_> = idle.iter().map(|it| it.held(it.house.memory_bytes())).collect();
         let room = make_room(&held, asked, budget);
         if asked.is_some() && !room.enough {

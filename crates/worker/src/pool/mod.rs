@@ -172,8 +172,7 @@ impl Pool {
         });
         pool.tasks.spawn(evict::evict_for_ever(Arc::downgrade(&pool), EVICT_EVERY));
         pool.tasks.spawn(evict::make_places_for_ever(Arc::downgrade(&pool)));
-        let budget = pool.config.warm_memory_mib.saturating_mul(1 << 20);
-        pool.stats.warm_memory_bytes_max.store(budget, Ordering::Relaxed);
+        pool.warm_budget();
         pool
     }
 
