@@ -21,6 +21,7 @@ import './secretive/actions/look.js';
 import './slow/syncs/pages.js';
 import './slow/syncs/steps.js';
 import './slow/actions/echo.js';
+import './streaming/actions/pass.js';
 import './crash/actions/work.js';
 import './crash/syncs/chain.js';
 import './crash/webhooks/delivery.js';

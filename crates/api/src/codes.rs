@@ -104,7 +104,8 @@ pub const CODES: &[Code] = &[
     code("checkpoint_invalid", 422, Tenant, "The checkpoint is not a flat object of at most 16 short fields.", "Keep a cursor or a date in it, nothing larger."),
     code("unknown_method", 422, Tenant, "The function asked for what the platform does not offer.", "Deploy with the server's SDK version."),
     code("call_invalid", 422, Tenant, "The parameters of a platform call can't be read.", "See the message."),
-    code("response_too_large", 422, Tenant, "An API's response is larger than the proxy takes.", "Ask for less at once, such as smaller pages."),
+    code("too_many_streams", 422, Tenant, "An attempt has as many streamed requests open as it may have.", "Read a stream to its end, or destroy it, before the next."),
+    code("response_too_large", 422, Tenant, "An API's response is larger than the proxy takes.", "Ask for less at once, such as smaller pages, or for a stream."),
     code("depth_limit", 422, Tenant, "Actions called one another too deeply or too often.", "Call fewer from one another."),
     // The external API.
     code("upstream_error", 424, Upstream, "The external API answered with an error; `upstream` has it.", "See the API's documentation."),

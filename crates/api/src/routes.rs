@@ -324,6 +324,8 @@ ops! {
     WorkerBundle: Get "/v1/worker/bundles/{digest}" Worker, 0, UPLOAD, None => 200 Bytes, [];
     #[doc = "Answers a call of a running function."]
     WorkerCall: Post "/v1/worker/call" Worker, INPUT, WAITS, Json => 200 Json, [];
+    #[doc = "Makes a request to an external API whose bodies pass piece by piece."]
+    WorkerStream: Post "/v1/worker/stream" Worker, STREAM, WAITS, Bytes => 200 Bytes, [];
     #[doc = "Keeps log lines of an attempt."]
     WorkerLog: Post "/v1/worker/log" Worker, INPUT, PROMPT, Json => 200 Json, [];
     #[doc = "Keeps an event on an execution's timeline."]

@@ -214,6 +214,26 @@ pub struct CallRequest {
     pub params: Value,
 }
 
+/// A running function makes a request whose bodies pass piece by piece: this is the head of the message's body (four bytes
+/// with its length, the lowest first, then itself), the request's own body is what follows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StreamRequest {
+    /// The sender.
+    pub worker: WorkerId,
+    /// On behalf of whose attempt.
+    pub lease: LeaseRef,
+    /// The parameters of `proxy.request`.
+    pub request: Value,
+    /// Whether a body follows.
+    pub upload: bool,
+    /// How long it is in all, where that is known.
+    #[serde(default)]
+    pub length: Option<u64>,
+}
+
+/// The most bytes of a [`StreamRequest`], and of the [`CallAnswer`] that the answer's body begins with in the same way.
+pub const STREAM_HEAD_BYTES_MAX: usize = 16 << 20;
+
 /// What a running function is told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bulkhead_egress::Gateway;
+use bulkhead_egress::{Gateway, Upload};
 use bulkhead_engine::{Engine, EngineError, Live, Resolve};
 use bulkhead_platform::{Platform, PlatformError};
 use bulkhead_protocol::{CallError, LogLine, OpenRequest, Refused, StartKind};
@@ -11,9 +11,10 @@ use bulkhead_types::{
     ConnectionId, FunctionKey, Lease, LeaseRef, Limits, Room, TimelineEvent, Version, WorkerId,
 };
 use bulkhead_worker::{
-    Connected, Egress, Host, Prepared, Recall, RecallReason, Settled, SourceError, WorkSource,
-    declared,
+    Connected, Egress, Host, Prepared, Recall, RecallReason, Settled, SourceError, Streamed,
+    WorkSource, declared,
 };
+use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 
 /// The engine as a source of work.
@@ -95,6 +96,21 @@ impl Host for PlatformHost {
 
     async fn call(&self, lease: &Lease, method: &str, params: Value) -> Result<Value, CallError> {
         self.0.call(lease, method, params).await
+    }
+
+    async fn stream(
+        &self,
+        lease: &Lease,
+        request: Value,
+        upload: Option<Upload>,
+    ) -> Result<Streamed, CallError> {
+        let streamed = self.0.proxy_stream_call(lease, request, upload).await?;
+        let head = streamed.head();
+        let body = stream::unfold(streamed.body, |mut body| async {
+            let piece = body.recv().await?;
+            Some((piece.map_err(|why| why.to_string()), body))
+        });
+        Ok(Streamed { head, body: body.boxed() })
     }
 
     async fn log(&self, lease: &Lease, lines: Vec<LogLine>) -> Result<(), SourceError> {

@@ -5,54 +5,15 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use bulkhead_api::{Accepted, Op, PutConnection, PutIntegration, RecordPage};
 use bulkhead_client::{Client, Request};
 use serde_json::{Value, json};
+use support::web::{Api, node_path};
 use support::{Home, Server, action, execution, until, workspace};
 
 const CONNECTION: &str = "c1";
-
-/// A program of Node.js that says where it serves, and ends with its input.
-struct Api {
-    process: Child,
-    url: String,
-}
-
-impl Api {
-    fn start(script: &str) -> Self {
-        let mut process = Command::new(node())
-            .current_dir(workspace())
-            .arg(script)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let said: Value = serde_json::from_str(&line).unwrap();
-        Self { process, url: said["url"].as_str().unwrap().to_owned() }
-    }
-
-    /// What the operator says so that functions may go there.
-    fn rule(&self) -> String {
-        let port = self.url.rsplit(':').next().unwrap();
-        format!("egress.allow=name=api 127.0.0.1/32 :{port}")
-    }
-}
-
-impl Drop for Api {
-    fn drop(&mut self) {
-        drop(self.process.stdin.take());
-        self.process.wait().unwrap();
-    }
-}
-
-fn node() -> std::path::PathBuf {
-    bulkhead_testkit::rootfs().unwrap().join("runtime/node")
-}
 
 async fn connect(client: &Client, integration: &str, url: &str, metadata: Value) {
     let put = PutIntegration {
@@ -188,7 +149,7 @@ async fn a_client_of_the_model_context_protocol_runs_actions_and_deploys() {
     assert_eq!(action(&client, "bench", "noop", json!({"n": 1})).await.unwrap()["n"], 1);
     // The project that the client may deploy is another than what is live.
     for way in ["stdio", "http"] {
-        let output = Command::new(node())
+        let output = Command::new(node_path())
             // As anywhere else, where the compiler is found only by what the environment says.
             .current_dir(home.data())
             .arg(workspace().join("runtime/node/test/support/mcp-client.mjs"))

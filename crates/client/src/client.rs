@@ -5,9 +5,12 @@ use std::time::Duration;
 use bulkhead_api::routes::route;
 use bulkhead_api::{ErrorBody, headers};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use http::{HeaderMap, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -24,10 +27,19 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Beyond the server's own deadline: the way there and back.
 const DEADLINE_SLACK: Duration = Duration::from_secs(10);
 
+/// Why a body that is sent piece by piece broke off.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+type Sent = UnsyncBoxBody<Bytes, BodyError>;
+
+fn whole(body: Bytes) -> Sent {
+    Full::new(body).map_err(|never| match never {}).boxed_unsync()
+}
+
 /// Talks to one server with one key. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct Client {
-    pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    pool: Pool<HttpsConnector<HttpConnector>, Sent>,
     server: String,
     key: Option<String>,
 }
@@ -115,7 +127,8 @@ impl Client {
     pub async fn exchange(&self, request: Request) -> Result<Answer, ClientError> {
         let deadline = route(request.op).deadline + DEADLINE_SLACK;
         let whole = async {
-            let response = self.begin(&request, "application/json").await?;
+            let body = whole(request.body.clone());
+            let response = self.begin(&request, body, "application/json").await?;
             let (head, body) = response.into_parts();
             let status = head.status.as_u16();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
@@ -151,20 +164,40 @@ impl Client {
     ) -> Result<LogFollower, ClientError> {
         let request = Request::new(bulkhead_api::Op::ExecutionLogs, &[execution])
             .query_maybe("after", after.map(|after| after.to_string()).as_deref());
-        let response = self.begin(&request, "text/event-stream").await?;
+        let response = self.begin(&request, whole(Bytes::new()), "text/event-stream").await?;
         let (head, body) = response.into_parts();
         if head.status.is_success() {
             return Ok(LogFollower::new(body));
         }
-        let status = head.status.as_u16();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| ClientError::Strange { status, why: error.to_string() })?;
-        Err(failure(&Answer { status, headers: head.headers, body: body.to_bytes() }))
+        Err(refused(head, body).await)
+    }
+
+    /// Sends a body piece by piece, and gives the answer's likewise, within the route's deadline until its head is there.
+    ///
+    /// # Errors
+    /// When there is no answer in time, or it is no success.
+    pub async fn pass(
+        &self,
+        request: Request,
+        body: BoxStream<'static, Result<Bytes, BodyError>>,
+    ) -> Result<Pieces, ClientError> {
+        let deadline = route(request.op).deadline + DEADLINE_SLACK;
+        let body = StreamBody::new(body.map(|piece| piece.map(Frame::data))).boxed_unsync();
+        let begun = self.begin(&request, body, "application/octet-stream");
+        let response = tokio::time::timeout(deadline, begun).await.map_err(|_| {
+            ClientError::TimedOut { server: self.server.clone(), seconds: deadline.as_secs() }
+        })??;
+        let (head, body) = response.into_parts();
+        if head.status.is_success() {
+            return Ok(Pieces(body));
+        }
+        Err(refused(head, body).await)
     }
 
     async fn begin(
         &self,
         request: &Request,
+        body: Sent,
         accept: &str,
     ) -> Result<http::Response<Incoming>, ClientError> {
         let url = format!("{}{}{}", self.server, request.path, request.query);
@@ -182,7 +215,7 @@ impl Client {
         for (name, value) in &request.headers {
             builder = builder.header(name.as_ref(), value);
         }
-        let built = builder.body(Full::new(request.body.clone())).map_err(|error| {
+        let built = builder.body(body).map_err(|error| {
             ClientError::Url(format!("{}{} ({error})", self.server, request.path))
         })?;
         self.pool.request(built).await.map_err(|error| ClientError::Unreachable {
@@ -190,6 +223,38 @@ impl Client {
             why: chain(&error),
             sent: !error.is_connect(),
         })
+    }
+}
+
+/// An answer's body, as it comes.
+#[derive(Debug)]
+pub struct Pieces(Incoming);
+
+impl Pieces {
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// When the body breaks off.
+    pub async fn next(&mut self) -> Option<Result<Bytes, ClientError>> {
+        loop {
+            let frame = match self.0.frame().await? {
+                Ok(frame) => frame,
+                Err(error) => {
+                    return Some(Err(ClientError::Strange { status: 200, why: chain(&error) }));
+                }
+            };
+            if let Ok(data) = frame.into_data() {
+                return Some(Ok(data));
+            }
+        }
+    }
+}
+
+async fn refused(head: http::response::Parts, body: Incoming) -> ClientError {
+    let status = head.status.as_u16();
+    match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
+        Ok(body) => failure(&Answer { status, headers: head.headers, body: body.to_bytes() }),
+        Err(error) => ClientError::Strange { status, why: error.to_string() },
     }
 }
 

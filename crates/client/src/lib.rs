@@ -11,7 +11,7 @@ mod error;
 mod events;
 mod request;
 
-pub use client::{Answer, Client};
+pub use client::{Answer, BodyError, Client, Pieces};
 pub use error::ClientError;
 pub use events::LogFollower;
 pub use request::Request;

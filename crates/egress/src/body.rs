@@ -43,6 +43,18 @@ impl Upload {
         Self { pieces: Mutex::new(pieces), left: length }
     }
 
+    /// The pieces, for who does not send them over HTTP.
+    #[must_use]
+    pub fn into_pieces(self) -> BoxStream<'static, Result<Bytes, UploadError>> {
+        self.pieces.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long it is in all, where that is known.
+    #[must_use]
+    pub const fn length(&self) -> Option<u64> {
+        self.left
+    }
+
     pub(crate) fn into_body(self) -> RequestBody {
         self.boxed_unsync()
     }

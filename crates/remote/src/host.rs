@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use bulkhead_api::Op;
 use bulkhead_api::worker::{CallAnswer, CallRequest, EventRequest, Line, LogRequest};
 use bulkhead_client::ClientError;
+use bulkhead_egress::Upload;
 use bulkhead_protocol::{CallError, LogLine};
 use bulkhead_types::{Lease, LeaseRef, TimelineEvent};
-use bulkhead_worker::{Host, Prepared, SourceError};
+use bulkhead_worker::{Host, Prepared, SourceError, Streamed};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -57,6 +58,15 @@ impl Host for Remote {
             }
             (answer, _) => answer,
         }
+    }
+
+    async fn stream(
+        &self,
+        lease: &Lease,
+        request: Value,
+        upload: Option<Upload>,
+    ) -> Result<Streamed, CallError> {
+        self.open_stream(lease, request, upload).await
     }
 
     async fn log(&self, lease: &Lease, lines: Vec<LogLine>) -> Result<(), SourceError> {
@@ -150,7 +160,7 @@ pub(crate) fn failure(code: &str, message: impl Into<String>) -> CallError {
     CallError { code: code.to_owned(), message: message.into(), payload: None }
 }
 
-fn cut_off(method: &str, error: &ClientError) -> CallError {
+pub(crate) fn cut_off(method: &str, error: &ClientError) -> CallError {
     if let ClientError::Api { detail, .. } = error
         && !may_pass(error)
     {

@@ -1,7 +1,7 @@
 //! The worker's side of `docs/worker-protocol.md`: the seams of `bulkhead-worker` over HTTP.
 //!
 //! Layout: [`Remote`] is what a worker is given; `source` takes leases, renews and settles; `host` prepares attempts and
-//! carries their calls; `egress` dials for them, from this machine, under the rules that came with the lease; `bundles`
+//! carries their calls; `stream` carries their requests whose bodies pass piece by piece; `egress` dials for them, from this machine, under the rules that came with the lease; `bundles`
 //! keeps what is run; `again` decides whether what failed may be sent again.
 //!
 //! Invariant: nothing is decided here about executions, and nothing is kept that a restart would miss. Whatever the
@@ -12,6 +12,7 @@ mod bundles;
 mod egress;
 mod host;
 mod source;
+mod stream;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};

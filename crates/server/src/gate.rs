@@ -56,7 +56,7 @@ async fn checked(gate: Gate, mut request: Request, next: Next) -> Result<Respons
         return Err(ApiError::new("shutting_down", "the server is stopping; try again"));
     }
     let slots = match (route.access, route.op) {
-        (Access::Worker, Op::WorkerCall) => &inner.calls,
+        (Access::Worker, Op::WorkerCall | Op::WorkerStream) => &inner.calls,
         (Access::Worker, _) => &inner.messages,
         _ => &inner.requests,
     };
@@ -88,7 +88,7 @@ async fn checked(gate: Gate, mut request: Request, next: Next) -> Result<Respons
 fn goes_on(route: &Route) -> bool {
     match route.access {
         Access::Open => true,
-        Access::Worker => !matches!(route.op, Op::WorkerLease | Op::WorkerCall),
+        Access::Worker => !matches!(route.op, Op::WorkerLease | Op::WorkerCall | Op::WorkerStream),
         Access::Tenant | Access::Admin => false,
     }
 }

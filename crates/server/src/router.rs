@@ -127,6 +127,7 @@ fn handler(route: &Route) -> MethodRouter<App> {
         Op::WorkerPrepare => at(route, worker::host::prepare),
         Op::WorkerBundle => at(route, worker::host::bundle),
         Op::WorkerCall => at(route, worker::host::call),
+        Op::WorkerStream => at(route, worker::stream::open),
         Op::WorkerLog => at(route, worker::host::log),
         Op::WorkerEvent => at(route, worker::host::event),
         Op::WorkerLeave => at(route, worker::leave),

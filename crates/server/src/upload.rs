@@ -9,7 +9,7 @@ use bulkhead_api::routes::route;
 use bulkhead_platform::{Upload, UploadError};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::stream::{self, BoxStream};
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 
@@ -64,6 +64,40 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Sent, ApiErr
     let rest =
         stream::unfold(coming, |mut coming| async move { Some((coming.piece().await?, coming)) });
     Ok(Sent::Coming(Upload::new(first.chain(rest).boxed(), length), broken))
+}
+
+/// A body that begins with its head's length, in four bytes, and its head; and what follows that.
+pub(crate) async fn read_after_head(
+    body: Body,
+    head_bytes_max: usize,
+) -> Result<(Bytes, BoxStream<'static, Result<Bytes, UploadError>>), ApiError> {
+    let invalid = |message: &'static str| ApiError::new("invalid_body", message);
+    let broken = Broken::default();
+    let mut coming = Coming { body: body.into_data_stream(), bytes: 0, broken: broken.clone() };
+    let mut held = BytesMut::new();
+    loop {
+        if let Some(length) = held.first_chunk().map(|bytes| u32::from_le_bytes(*bytes) as usize) {
+            if length > head_bytes_max {
+                return Err(invalid("the head is longer than it may be"));
+            }
+            if held.len() >= 4 + length {
+                let rest = held.split_off(4 + length).freeze();
+                let head = held.split_off(4).freeze();
+                let rest = stream::once(async move { Ok(rest) });
+                let after = stream::unfold(coming, |mut coming| async move {
+                    Some((coming.piece().await?, coming))
+                });
+                return Ok((head, rest.chain(after).boxed()));
+            }
+        }
+        match coming.piece().await {
+            Some(Ok(piece)) => held.extend_from_slice(&piece),
+            Some(Err(error)) => {
+                return Err(broken.why().unwrap_or_else(|| ApiError::internal(&error)));
+            }
+            None => return Err(invalid("the body ends before its head does")),
+        }
+    }
 }
 
 struct Coming {

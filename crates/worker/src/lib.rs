@@ -27,7 +27,9 @@ pub use config::{PoolConfig, WorkerConfig, ZygoteConfig};
 pub use egress::{Connected, Egress, declared};
 pub use pool::{Prewarmed, TakeError};
 pub use runner::{Measured, Parts, Runner, Stop};
-pub use source::{Host, Prepared, Recall, RecallReason, Settled, SourceError, WorkSource};
+pub use source::{
+    Host, Prepared, Recall, RecallReason, Settled, SourceError, Streamed, WorkSource,
+};
 pub use stats::{
     BUCKETS_US, Percentiles, RECENT_STARTS_MAX, Snapshot, StartCounts, StartSample, Warmth,
 };

@@ -4,10 +4,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bulkhead_egress::Upload;
 use bulkhead_protocol::{CallError, LogLine};
 use bulkhead_types::{
     Lease, LeaseRef, Outcome, Room, TimelineEvent, Timestamp, Usage, Version, WallKind,
 };
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
 use serde_json::Value;
 
 /// Where leases come from and outcomes go to.
@@ -83,6 +89,24 @@ pub struct Prepared {
     pub wall: WallKind,
 }
 
+/// An answer of an external API whose body is still to come.
+pub struct Streamed {
+    /// `{status, statusText, headers}`.
+    pub head: Value,
+    /// The body; an error says why it broke off, and is the last. Dropping it lets the API go: nothing may hold what is
+    /// read from beside it, such as a task that waits for the next piece.
+    pub body: BoxStream<'static, Result<Bytes, String>>,
+}
+
+impl std::fmt::Debug for Streamed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Streamed").field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
+/// Bytes of a body that a host without streams holds: as many as a whole answer of the proxy may have.
+const HELD_BYTES_MAX: usize = 32 << 20;
+
 /// Who answers what a running function asks for.
 #[async_trait::async_trait]
 pub trait Host: Send + Sync + 'static {
@@ -98,9 +122,54 @@ pub trait Host: Send + Sync + 'static {
     /// As the function shall see it.
     async fn call(&self, lease: &Lease, method: &str, params: Value) -> Result<Value, CallError>;
 
+    /// Makes a `proxy.request` whose bodies pass piece by piece. An `upload` is the request's body. An answer that is not
+    /// 2xx is the error that `proxy.request` has for it. Here both bodies are held, and the whole is one call.
+    ///
+    /// # Errors
+    /// As the function shall see it.
+    async fn stream(
+        &self,
+        lease: &Lease,
+        mut request: Value,
+        upload: Option<Upload>,
+    ) -> Result<Streamed, CallError> {
+        if let (Some(upload), Some(fields)) = (upload, request.as_object_mut()) {
+            let body = held(upload).await?;
+            fields.insert("dataBase64".to_owned(), STANDARD.encode(body).into());
+        }
+        let mut head = self.call(lease, "proxy.request", request).await?;
+        let fields = head
+            .as_object_mut()
+            .map(|fields| ["base64", "text", "json"].map(|name| fields.remove(name)));
+        let bytes = match fields {
+            Some([Some(Value::String(encoded)), _, _]) => {
+                STANDARD.decode(encoded).unwrap_or_default()
+            }
+            Some([_, Some(Value::String(text)), _]) => text.into_bytes(),
+            Some([_, _, Some(json)]) => json.to_string().into_bytes(),
+            _ => Vec::new(),
+        };
+        Ok(Streamed { head, body: stream::iter([Ok(bytes.into())]).boxed() })
+    }
+
     /// Keeps log lines; already cut to the attempt's limits.
     async fn log(&self, lease: &Lease, lines: Vec<LogLine>) -> Result<(), SourceError>;
 
     /// Keeps an event on the execution's timeline, such as a denied connection.
     async fn event(&self, lease: &Lease, event: TimelineEvent) -> Result<(), SourceError>;
+}
+
+async fn held(upload: Upload) -> Result<Bytes, CallError> {
+    let refused =
+        |code: &str, message: String| CallError { code: code.to_owned(), message, payload: None };
+    let mut pieces = upload.into_pieces();
+    let mut held = BytesMut::new();
+    while let Some(piece) = pieces.next().await {
+        held.extend_from_slice(&piece.map_err(|why| refused("call_invalid", why.to_string()))?);
+        if held.len() > HELD_BYTES_MAX {
+            let message = format!("the body has more than {HELD_BYTES_MAX} bytes");
+            return Err(refused("call_too_large", message));
+        }
+    }
+    Ok(held.freeze())
 }

@@ -1,6 +1,7 @@
 // The context's members, against a platform that is a table of answers.
 
 import assert from 'node:assert/strict';
+import { Readable } from 'node:stream';
 import test from 'node:test';
 import { z } from 'zod';
 import { ActionError as SdkActionError } from '../sdk/index.js';
@@ -56,11 +57,45 @@ test('an answer has the shape of Axios', async () => {
 });
 
 test('bytes come as Buffer, as stream, as Blob', async () => {
-  const { nango } = context({ 'proxy.request': { status: 200, statusText: '', headers: {}, base64: 'AAH/' } });
+  const pieces = ['AA==', 'Af8='];
+  const { nango } = context({
+    'proxy.request': { status: 200, statusText: '', headers: {}, base64: 'AAH/' },
+    'stream.open': { stream: 1, head: { status: 200, statusText: '', headers: {} } },
+    'stream.read': () => (pieces.length > 0 ? { base64: pieces.shift() } : { end: true }),
+  });
   const read = async (responseType) => (await nango.get({ endpoint: '/x', responseType })).data;
   assert.deepEqual([...(await read('arraybuffer'))], [0, 1, 255]);
   assert.deepEqual([...Buffer.concat(await (await read('stream')).toArray())], [0, 1, 255]);
   assert.deepEqual([...new Uint8Array(await (await read('blob')).arrayBuffer())], [0, 1, 255]);
+});
+
+test('long bodies go up in pieces, and a stream that is not read to its end is closed', async () => {
+  const head = { status: 201, statusText: 'Created', headers: {} };
+  let taken = 0;
+  const { nango, made } = context({
+    'stream.open': { stream: 7 },
+    'stream.write': ({ base64 }) => ({ taken: (taken += Buffer.from(base64, 'base64').length) < 6 << 20 }),
+    'stream.answer': { head },
+    'stream.read': { base64: 'e30=' },
+  });
+  async function* pieces() {
+    for (let piece = 0; piece < 64; piece += 1) yield Buffer.alloc(512 << 10, piece);
+  }
+  const answer = await nango.put({ endpoint: '/f', data: Readable.from(pieces()), responseType: 'stream' });
+  assert.deepEqual([answer.status, taken], [201, 6 << 20], 'what the API answered ends what is written');
+  const [opened] = made.map(({ params }) => params);
+  assert.deepEqual([opened.upload, opened.request.method, opened.request.upload], [true, 'PUT', undefined]);
+  answer.data.destroy();
+  await new Promise((resolve) => answer.data.once('close', resolve));
+  assert.equal(made.at(-1).method, 'stream.close');
+
+  const whole = context({ 'stream.open': { stream: 1 }, 'stream.write': { taken: true }, 'stream.answer': { head }, 'stream.read': (() => {
+    const answers = [{ base64: 'eyJhIjox' }, { base64: 'fQ==' }, { end: true }];
+    return () => answers.shift();
+  })() });
+  const { data } = await whole.nango.post({ endpoint: '/f', data: Buffer.alloc(5 << 20) });
+  assert.deepEqual([data, whole.made[0].params.length], [{ a: 1 }, 5 << 20]);
+  assert.equal(whole.made.filter(({ method }) => method === 'stream.write').length, 5 * 16);
 });
 
 test('bodies of every kind are put into words', async () => {

@@ -28,7 +28,7 @@ impl Web {
 
 /// A program of Node.js, and the first line that it prints.
 fn node(arguments: &[&str]) -> (Child, Value) {
-    let mut child = Command::new(bulkhead_testkit::rootfs().unwrap().join("runtime/node"))
+    let mut child = Command::new(node_path())
         .current_dir(workspace())
         .args(arguments)
         .stdin(Stdio::null())
@@ -47,4 +47,44 @@ impl Drop for Web {
             process.wait().unwrap();
         }
     }
+}
+
+/// A program of Node.js that says where it serves, and ends with its input.
+pub(crate) struct Api {
+    process: Child,
+    pub(crate) url: String,
+}
+
+impl Api {
+    pub(crate) fn start(script: &str) -> Self {
+        let mut process = Command::new(node_path())
+            .current_dir(workspace())
+            .arg(script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let said: Value = serde_json::from_str(&line).unwrap();
+        Self { process, url: said["url"].as_str().unwrap().to_owned() }
+    }
+
+    /// What the operator says so that functions may go there.
+    pub(crate) fn rule(&self) -> String {
+        let port = self.url.rsplit(':').next().unwrap();
+        format!("egress.allow=name=api 127.0.0.1/32 :{port}")
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        self.process.wait().unwrap();
+    }
+}
+
+/// The Node.js of the runtime image.
+pub(crate) fn node_path() -> std::path::PathBuf {
+    bulkhead_testkit::rootfs().unwrap().join("runtime/node")
 }

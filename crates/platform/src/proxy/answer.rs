@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use serde_json::{Map, Value, json};
 
-use super::credentials::Attach;
 use super::no_response;
 use super::request::ProxyRequest;
 use crate::calls::Failure;
@@ -21,17 +20,16 @@ pub(super) const REDACTED: &str = "[redacted]";
 pub(super) fn of(
     result: Result<Response<Bytes>, SendError>,
     request: &ProxyRequest,
-    attach: &Attach,
+    secrets: &[String],
     wait: Option<Duration>,
 ) -> Result<Value, Failure> {
     let response = result.map_err(|error| no_response(&error))?;
     let status = response.status();
-    let secrets = attach.secrets();
     let mut answer = Map::new();
     answer.insert("status".to_owned(), json!(status.as_u16()));
     answer.insert("statusText".to_owned(), json!(status.canonical_reason().unwrap_or("")));
-    answer.insert("headers".to_owned(), headers(response.headers(), &secrets));
-    let body = redact(response.into_body(), &secrets);
+    answer.insert("headers".to_owned(), headers(response.headers(), secrets));
+    let body = redact(response.into_body(), secrets);
     let (shape, value) = shaped(&body, request.response_type.as_deref());
     answer.insert(shape.to_owned(), value);
     if status.is_success() {
@@ -57,7 +55,7 @@ fn shaped(body: &Bytes, response_type: Option<&str>) -> (&'static str, Value) {
     }
 }
 
-fn headers(headers: &HeaderMap, secrets: &[String]) -> Value {
+pub(super) fn headers(headers: &HeaderMap, secrets: &[String]) -> Value {
     let mut shown = Map::new();
     for name in headers.keys() {
         let text = |value: &http::HeaderValue| {

@@ -120,6 +120,17 @@ impl Platform {
         lease: &Lease,
         request: ProxyRequest,
     ) -> Result<Value, Failure> {
+        let (integration, connection, client, limits) = self.of_lease(lease, &request).await?;
+        let tenant = &lease.function.tenant;
+        self.proxy_until(tenant, &integration, connection, request, client, limits).await
+    }
+
+    /// On whose behalf a function's request is made, how it gets there, and how long that may take.
+    async fn of_lease(
+        &self,
+        lease: &Lease,
+        request: &ProxyRequest,
+    ) -> Result<(IntegrationId, Option<ConnectionId>, HttpClient, WaitLimits), Failure> {
         let named = (request.provider_config_key.clone(), request.connection_id.clone());
         let (integration, connection) = Self::target(lease, named.0, named.1);
         let tenant = &lease.function.tenant;
@@ -133,7 +144,7 @@ impl Platform {
             wait_until: soft_deadline(lease),
             hold: if goes_on { HOLD_MAX } else { Duration::MAX },
         };
-        self.proxy_until(tenant, &integration, connection, request, client, limits).await
+        Ok((integration, connection, client, limits))
     }
 
     /// Calls an integration's API on behalf of a connection, for at most `patience`. The answer is that of
@@ -169,7 +180,7 @@ impl Platform {
         let connection = connection.as_ref();
         let job = self.job(tenant, integration, connection, &request, client, limits).await?;
         let Ended { result, attach, wait } = self.carry_out::<Bytes>(job, &request).await?;
-        answer::of(result, &request, &attach, wait)
+        answer::of(result, &request, &attach.secrets(), wait)
     }
 
     /// Everything that a request needs, with credentials that count now.

@@ -10,16 +10,18 @@ use std::time::Duration;
 
 use bulkhead_egress::{Body, BodyLimits, HttpClient, SendError, Upload};
 use bulkhead_protocol::CallError;
-use bulkhead_types::{ConnectionId, IntegrationId, TenantId};
+use bulkhead_types::{ConnectionId, IntegrationId, Lease, TenantId};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::answer::{REDACTED, redacted_text};
-use super::{ProxyRequest, Taken, WaitLimits, no_response};
+use super::answer::{REDACTED, headers, of, redacted_text};
+use super::{Job, ProxyRequest, Taken, WaitLimits, no_response};
+use crate::calls::Failure;
 use crate::platform::Platform;
 
 /// Bytes of a streamed answer.
@@ -30,6 +32,9 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// A streamed answer in all.
 const STREAM_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Bytes of an answer that is an error.
+const ERROR_BYTES_MAX: usize = 1 << 20;
 
 /// Pieces on the way: the one that waits to be taken.
 const PIECES_MAX: usize = 1;
@@ -94,23 +99,85 @@ impl Platform {
         let until = self.now().after(patience);
         let limits = WaitLimits { until, wait_until: until, hold: Duration::MAX };
         let streamed = async {
-            let connection = connection.as_ref();
             let client = self.egress(tenant).await?.client;
-            let mut job =
-                self.job(tenant, integration, connection, &request, client, limits).await?;
-            job.outgoing.streams();
-            job.upload = upload;
-            let ended = self.carry_out::<Body>(job, &request).await?;
-            let response = ended.result.map_err(|error| no_response(&error))?;
-            let (head, body) = response.into_parts();
-            let secrets = ended.attach.secrets();
-            let headers = redacted_headers(&head.headers, &secrets);
-            let (pieces, taken) = mpsc::channel(PIECES_MAX);
-            tokio::spawn(pump(pieces_of(body), Scrubber::new(secrets), pieces));
-            let (status, retry_after) = (head.status, ended.wait);
-            Ok(Streamed { status, headers, retry_after, body: taken })
+            let connection = connection.as_ref();
+            let job = self.job(tenant, integration, connection, &request, client, limits).await?;
+            self.open_stream(job, &request, upload).await
         };
-        streamed.await.map_err(|failure: crate::calls::Failure| failure.0)
+        streamed.await.map_err(|failure: Failure| failure.0)
+    }
+
+    /// The same for a function: an answer that is not 2xx is an error with its body, as it is of `proxy.request`.
+    ///
+    /// # Errors
+    /// As the function shall see it.
+    pub async fn proxy_stream_call(
+        &self,
+        lease: &Lease,
+        request: Value,
+        upload: Option<Upload>,
+    ) -> Result<Streamed, CallError> {
+        let streamed = async {
+            let request: ProxyRequest = serde_json::from_value(request)
+                .map_err(|error| Failure::new("call_invalid", error.to_string()))?;
+            let (integration, connection, client, limits) = self.of_lease(lease, &request).await?;
+            let (tenant, connection) = (&lease.function.tenant, connection.as_ref());
+            let job = self.job(tenant, &integration, connection, &request, client, limits).await?;
+            let streamed = self.open_stream(job, &request, upload).await?;
+            if streamed.status.is_success() {
+                return Ok(streamed);
+            }
+            Err(refused(streamed, &request).await)
+        };
+        streamed.await.map_err(|failure: Failure| failure.0)
+    }
+
+    async fn open_stream(
+        &self,
+        mut job: Job,
+        request: &ProxyRequest,
+        upload: Option<Upload>,
+    ) -> Result<Streamed, Failure> {
+        job.outgoing.streams();
+        job.upload = upload;
+        let ended = self.carry_out::<Body>(job, request).await?;
+        let response = ended.result.map_err(|error| no_response(&error))?;
+        let (head, body) = response.into_parts();
+        let secrets = ended.attach.secrets();
+        let headers = redacted_headers(&head.headers, &secrets);
+        let (pieces, taken) = mpsc::channel(PIECES_MAX);
+        tokio::spawn(pump(pieces_of(body), Scrubber::new(secrets), pieces));
+        let (status, retry_after) = (head.status, ended.wait);
+        Ok(Streamed { status, headers, retry_after, body: taken })
+    }
+}
+
+impl Streamed {
+    /// The head as functions get it.
+    #[must_use]
+    pub fn head(&self) -> Value {
+        let text = self.status.canonical_reason().unwrap_or("");
+        let headers = headers(&self.headers, &[]);
+        json!({"status": self.status.as_u16(), "statusText": text, "headers": headers})
+    }
+}
+
+/// The error that an answer is which is not 2xx, with as much of its body as an error has.
+async fn refused(mut streamed: Streamed, request: &ProxyRequest) -> Failure {
+    let mut said = BytesMut::new();
+    while let Some(Ok(piece)) = streamed.body.recv().await {
+        let room = ERROR_BYTES_MAX - said.len();
+        said.extend_from_slice(&piece[..piece.len().min(room)]);
+        if said.len() >= ERROR_BYTES_MAX {
+            break;
+        }
+    }
+    let mut response = Response::new(said.freeze());
+    *response.status_mut() = streamed.status;
+    *response.headers_mut() = streamed.headers;
+    match of(Ok(response), request, &[], streamed.retry_after) {
+        Err(failure) => failure,
+        Ok(_) => Failure::new("upstream_error", "the API did not do it"),
     }
 }
 

@@ -238,10 +238,9 @@ fn retries_are_asked_for_bounded_and_spread() {
 
 #[test]
 fn an_answer_has_the_shape_that_was_asked_for() {
-    let nothing = Attach::new(None, None, None);
     let answer = |kind: &str, body: &str| {
         let request = request(json!({"endpoint": "/", "responseType": kind}));
-        answer::of(Ok(response(200, &[("x-a", "1")], body)), &request, &nothing, None).unwrap()
+        answer::of(Ok(response(200, &[("x-a", "1")], body)), &request, &[], None).unwrap()
     };
     let json = answer("json", r#"{"a":1}"#);
     assert_eq!(
@@ -252,19 +251,16 @@ fn an_answer_has_the_shape_that_was_asked_for() {
     assert_eq!(answer("text", "{}")["text"], "{}");
     assert_eq!(answer("arraybuffer", "hi")["base64"], "aGk=");
     let cookies = response(200, &[("set-cookie", "a=1, b"), ("set-cookie", "c=2")], "");
-    let cookies =
-        answer::of(Ok(cookies), &request(json!({"endpoint": "/"})), &nothing, None).unwrap();
+    let cookies = answer::of(Ok(cookies), &request(json!({"endpoint": "/"})), &[], None).unwrap();
     assert_eq!(cookies["headers"]["set-cookie"], json!(["a=1, b", "c=2"]));
 }
 
 #[test]
 fn a_failure_carries_the_response_and_when_to_come_back() {
     let asked = request(json!({"endpoint": "/"}));
-    let nothing = Attach::new(None, None, None);
     let wait = Some(Duration::from_secs(5));
-    let failure = answer::of(Ok(response(429, &[], r#"{"why":"slow"}"#)), &asked, &nothing, wait)
-        .unwrap_err()
-        .0;
+    let failure =
+        answer::of(Ok(response(429, &[], r#"{"why":"slow"}"#)), &asked, &[], wait).unwrap_err().0;
     let payload = failure.payload.unwrap();
     assert_eq!(
         (failure.code.as_str(), &payload["status"], &payload["retryAfterMs"]),
@@ -272,7 +268,7 @@ fn a_failure_carries_the_response_and_when_to_come_back() {
     );
     assert_eq!(payload["json"], json!({"why": "slow"}));
     let denied = SendError::Denied { rule: "default.private".into(), message: "no".into() };
-    let failure = answer::of(Err(denied), &asked, &nothing, None).unwrap_err().0;
+    let failure = answer::of(Err(denied), &asked, &[], None).unwrap_err().0;
     assert_eq!(
         (failure.code.as_str(), failure.payload),
         ("egress_denied", Some(json!({"rule": "default.private"})))
@@ -294,7 +290,7 @@ fn reflected_credentials_are_taken_out() {
         let attach =
             Attach::new(Some(&settings(json!({"mode": auth}))), Some(BASE), Some(&credentials()));
         let echo = response(200, &[("x-echo", "Bearer token-123456")], body);
-        let answer = answer::of(Ok(echo), &asked, &attach, None).unwrap();
+        let answer = answer::of(Ok(echo), &asked, &attach.secrets(), None).unwrap();
         assert_eq!(answer["text"], expected);
         if auth == "bearer" {
             assert_eq!(answer["headers"]["x-echo"], "Bearer [redacted]");

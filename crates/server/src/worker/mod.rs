@@ -6,6 +6,7 @@ mod handing;
 pub(crate) mod held;
 pub(crate) mod host;
 pub(crate) mod seen;
+pub(crate) mod stream;
 
 use std::time::Duration;
 

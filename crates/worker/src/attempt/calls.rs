@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::budget::{Denied, Rate, over};
+use super::streams::{self, Streams};
 use crate::clock::Monotonic;
 use crate::mux::Outgoing;
 use crate::source::Host;
@@ -46,6 +47,7 @@ pub(super) struct Calls {
     /// Whether the soft deadline is past: then a saved checkpoint ends the attempt.
     soft_past: Arc<AtomicBool>,
     lookups: Rate,
+    streams: Arc<Streams>,
     unanswered: usize,
     unanswered_bytes: usize,
 }
@@ -60,7 +62,9 @@ impl Calls {
         let turns = Arc::new(Semaphore::new(CALLS_AT_ONCE));
         let lookups = Rate::new(clock, lease.limits.lookups_per_minute);
         let soft_past = Arc::default();
-        Self { host, lease, out, turns, soft_past, lookups, unanswered: 0, unanswered_bytes: 0 }
+        let streams = Arc::new(Streams::new(Arc::clone(&host), Arc::clone(&lease)));
+        let (unanswered, unanswered_bytes) = (0, 0);
+        Self { host, lease, out, turns, soft_past, lookups, streams, unanswered, unanswered_bytes }
     }
 
     pub(super) fn soft_deadline_is_past(&self) {
@@ -92,6 +96,7 @@ impl Calls {
             out: self.out.clone(),
             turns: Arc::clone(&self.turns),
             soft_past: Arc::clone(&self.soft_past),
+            streams: Arc::clone(&self.streams),
         };
         Ok(Box::pin(async move {
             let denied = answering.answer(call, allowed).await;
@@ -144,6 +149,7 @@ struct Answering {
     out: Outgoing,
     turns: Arc<Semaphore>,
     soft_past: Arc<AtomicBool>,
+    streams: Arc<Streams>,
 }
 
 impl Answering {
@@ -156,7 +162,11 @@ impl Answering {
             Ok(()) => {
                 // Never closed: the turn is always had.
                 let _turn = self.turns.acquire().await;
-                self.host.call(&self.lease, &method, params).await
+                if method.starts_with(streams::PREFIX) {
+                    self.streams.answer(&method, params).await
+                } else {
+                    self.host.call(&self.lease, &method, params).await
+                }
             }
             Err(error) => Err(error),
         };

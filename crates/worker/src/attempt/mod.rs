@@ -9,6 +9,7 @@ mod outcome;
 #[cfg(test)]
 mod outcome_tests;
 mod serve;
+mod streams;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -59,7 +59,7 @@ export interface ProxyConfiguration {
   headers?: Record<string, string>;
   /** `undefined` is skipped, arrays are joined with commas. */
   params?: string | Record<string, string | number | boolean | string[] | number[] | undefined>;
-  /** The body: JSON, text, form, bytes. */
+  /** The body: JSON, text, form, bytes, or a stream of them. More than 4 MiB of bytes go piece by piece, and only once. */
   data?: unknown;
   /** Attempts after the first failed one. Default: 0. */
   retries?: number | string;
@@ -71,7 +71,7 @@ export interface ProxyConfiguration {
   baseUrlOverride?: string;
   /** Answers are decompressed in any case. */
   decompress?: boolean;
-  /** Default: json. */
+  /** Default: json. A `stream` is read piece by piece and may be longer than there is memory; others have at most 32 MiB. */
   responseType?: 'json' | 'text' | 'arraybuffer' | 'stream' | 'blob';
   /** For `paginate` alone: merged over the integration's way. */
   paginate?: Partial<CursorPagination> | Partial<LinkPagination> | Partial<OffsetPagination>;

@@ -3,6 +3,7 @@
 
 import { PassThrough, Readable } from 'node:stream';
 import { PlatformError } from '../protocol/calls.mjs';
+import { bodyInPieces, bodyOf, exchange } from './streams.mjs';
 
 const VERBS = ['get', 'post', 'put', 'patch', 'delete'];
 const PASSED_ON = [
@@ -15,20 +16,52 @@ const PASSED_ON = [
   'forwardHeadersOnRedirect',
 ];
 
+/** Bytes of an answer that is asked for as a whole: the host's own limit of one. */
+const ANSWER_BYTES_MAX = 32 << 20;
+
 export function proxyMembers({ calls }) {
   const proxy = async (config) => {
-    const params = await requestParams(config);
+    const { upload, length, ...params } = await requestParams(config);
+    const toError = (error) => (error instanceof PlatformError ? upstreamError(error, config) : error);
     try {
-      return shaped(await calls.call('proxy.request', params), config);
+      if (upload === undefined && config.responseType !== 'stream') {
+        return shaped(await calls.call('proxy.request', params), config);
+      }
+      const { head, body } = await exchange(calls, params, { upload, length }, toError);
+      if (config.responseType === 'stream') return { ...shaped(head, config), data: body };
+      return shaped({ ...head, ...(await whole(body, params.responseType)) }, config);
     } catch (error) {
-      throw error instanceof PlatformError ? upstreamError(error, config) : error;
+      throw toError(error);
     }
   };
   const verbs = VERBS.map((verb) => [verb, (config) => proxy({ ...config, method: verb.toUpperCase() })]);
   return { proxy, ...Object.fromEntries(verbs) };
 }
 
-/** `proxy.request`'s parameters. */
+/** A streamed answer, in the shape that `proxy.request` would have given it. */
+async function whole(body, responseType) {
+  const held = [];
+  let length = 0;
+  for await (const piece of body) {
+    held.push(piece);
+    length += piece.length;
+    if (length > ANSWER_BYTES_MAX) {
+      const message = `the answer has more than ${ANSWER_BYTES_MAX} bytes; take it as a stream (responseType: 'stream')`;
+      throw new PlatformError({ code: 'response_too_large', message });
+    }
+  }
+  const bytes = Buffer.concat(held);
+  if (responseType === 'arraybuffer') return { base64: bytes.toString('base64') };
+  const text = bytes.toString();
+  if (responseType === 'text') return { text };
+  try {
+    return { json: JSON.parse(text) };
+  } catch {
+    return { text };
+  }
+}
+
+/** `proxy.request`'s parameters; instead of a long body `upload` with its pieces, and `length` if it is known. */
 export async function requestParams(config) {
   if (typeof config?.endpoint !== 'string') throw new TypeError('A request needs an endpoint, such as "/v1/items"');
   const params = { method: (config.method ?? 'GET').toUpperCase(), endpoint: config.endpoint };
@@ -42,6 +75,8 @@ export async function requestParams(config) {
   const { headers, ...body } = await requestBody(config.data);
   Object.assign(params, body);
   params.headers = { ...headers, ...plainHeaders(config.headers) };
+  const length = Object.entries(params.headers).find(([name]) => name.toLowerCase() === 'content-length');
+  if (body.upload !== undefined && length !== undefined) params.length ??= Number(length[1]) || undefined;
   return params;
 }
 
@@ -72,24 +107,25 @@ async function requestBody(data) {
     const headers = { 'content-type': 'application/x-www-form-urlencoded;charset=utf-8' };
     return { data: data.toString(), headers };
   }
-  if (data instanceof ArrayBuffer || ArrayBuffer.isView(data)) return { dataBase64: base64(data) };
+  if (data instanceof ArrayBuffer || ArrayBuffer.isView(data)) return bodyOf(bytesOf(data));
   if (data instanceof FormData || data instanceof Blob) {
     const encoded = new Response(data);
     const type = encoded.headers.get('content-type');
-    return { dataBase64: base64(await encoded.arrayBuffer()), headers: type ? { 'content-type': type } : {} };
+    return { ...(await bodyInPieces(encoded.body)), headers: type ? { 'content-type': type } : {} };
   }
+  if (data instanceof ReadableStream) return bodyInPieces(data);
   if (typeof data?.pipe === 'function') {
     // The `form-data` package's forms are streams that know their own type.
     const headers = typeof data.getHeaders === 'function' ? data.getHeaders() : {};
-    const pieces = await data.pipe(new PassThrough()).toArray();
-    return { dataBase64: Buffer.concat(pieces.map((piece) => Buffer.from(piece))).toString('base64'), headers };
+    const pieces = data.pipe(new PassThrough());
+    data.once?.('error', (error) => pieces.destroy(error));
+    return { ...(await bodyInPieces(pieces)), headers };
   }
   return { data };
 }
 
-function base64(data) {
-  const bytes = ArrayBuffer.isView(data) ? Buffer.from(data.buffer, data.byteOffset, data.byteLength) : Buffer.from(data);
-  return bytes.toString('base64');
+function bytesOf(data) {
+  return ArrayBuffer.isView(data) ? Buffer.from(data.buffer, data.byteOffset, data.byteLength) : Buffer.from(data);
 }
 
 /** An answer as Axios would give it. */
