@@ -278,3 +278,113 @@ fn broken_off(why: String) -> CallError {
     let payload = Some(json!({"cause": "ECONNRESET"}));
     CallError { code: "upstream_unreachable".to_owned(), message: why, payload }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed step is the test's failure")]
+    use bulkhead_protocol::LogLine;
+    use bulkhead_types::{Clock as _, ExecutionId, Fence, LeaseRef, SystemClock, TimelineEvent};
+
+    use super::*;
+    use crate::source::{Prepared, SourceError};
+
+    /// Has one stream, which comes from an API that the test is.
+    struct Opens(Mutex<Option<BoxStream<'static, Result<Bytes, String>>>>);
+
+    #[async_trait::async_trait]
+    impl Host for Opens {
+        async fn prepare(&self, _: &Lease) -> Result<Prepared, CallError> {
+            Err(failure("internal_error", "nothing runs here"))
+        }
+
+        async fn call(&self, _: &Lease, method: &str, _: Value) -> Answer {
+            Err(failure("unknown_method", method))
+        }
+
+        async fn stream(
+            &self,
+            _: &Lease,
+            _: Value,
+            _: Option<Upload>,
+        ) -> Result<Streamed, CallError> {
+            Ok(Streamed { head: json!({}), body: self.0.lock().unwrap().take().unwrap() })
+        }
+
+        async fn log(&self, _: &Lease, _: Vec<LogLine>) -> Result<(), SourceError> {
+            Ok(())
+        }
+
+        async fn event(&self, _: &Lease, _: TimelineEvent) -> Result<(), SourceError> {
+            Ok(())
+        }
+    }
+
+    fn lease() -> Lease {
+        let now = SystemClock.now();
+        let version = json!({"id": "v", "tenant": "acme", "bundle": "00",
+            "spec": {"integration": "github", "kind": "action", "name": "f"}});
+        let version: bulkhead_types::Version = serde_json::from_value(version).unwrap();
+        Lease {
+            lease: LeaseRef { execution: ExecutionId::parse("exe_1").unwrap(), fence: Fence(1) },
+            attempt: 1,
+            function: version.function(),
+            version: version.id,
+            connection: None,
+            trigger: bulkhead_types::Trigger::Api,
+            input: Value::Null,
+            limits: bulkhead_types::Limits::default(),
+            leased_at: now,
+            expires_at: now,
+        }
+    }
+
+    /// One stream that has begun, and the API that sends it.
+    async fn begun() -> (Arc<Streams>, mpsc::Sender<Bytes>) {
+        let (api, came) = mpsc::channel::<Bytes>(1);
+        let body = stream::unfold(came, |mut came| async { Some((Ok(came.recv().await?), came)) });
+        let host = Opens(Mutex::new(Some(body.boxed())));
+        let streams = Arc::new(Streams::new(Arc::new(host), Arc::new(lease())));
+        let opened = streams.answer("stream.open", json!({"request": {}})).await.unwrap();
+        assert_eq!(opened, json!({"stream": 1, "head": {}}));
+        (streams, api)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_piece_of_the_apis_comes_in_as_many_as_are_asked_for() {
+        let (streams, api) = begun().await;
+        api.send(vec![7; PIECE_BYTES + 1].into()).await.unwrap();
+        drop(api);
+        for expected in [Some(PIECE_BYTES), Some(1), None] {
+            let answer = streams.answer("stream.read", json!({"stream": 1})).await.unwrap();
+            let piece = answer["base64"].as_str().map(|text| STANDARD.decode(text).unwrap().len());
+            assert_eq!(
+                (piece, answer["end"].as_bool()),
+                (expected, expected.is_none().then_some(true))
+            );
+        }
+        let over = streams.answer("stream.read", json!({"stream": 1})).await.unwrap_err();
+        assert_eq!(over.code, "call_invalid");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_is_closed_lets_the_api_go_whoever_waits_for_it() {
+        let (streams, api) = begun().await;
+        let reads = Arc::clone(&streams);
+        let reading =
+            tokio::spawn(async move { reads.answer("stream.read", json!({"stream": 1})).await });
+        // It waits by now: nothing has come, and nothing else is to be done.
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        streams.answer("stream.close", json!({"stream": 1})).await.unwrap();
+        // Time is the tests' own: for ever takes no time here.
+        let let_go = tokio::time::timeout(std::time::Duration::from_secs(3_600), api.closed());
+        let_go.await.expect("the connection to the API is closed");
+        assert_eq!(reading.await.unwrap().unwrap_err().code, "call_invalid");
+    }
+
+    #[tokio::test]
+    async fn an_attempts_end_lets_the_api_go() {
+        let (streams, api) = begun().await;
+        drop(streams);
+        assert!(api.is_closed());
+    }
+}
