@@ -85,14 +85,13 @@ impl Runner {
         taken_us: u64,
         stop: watch::Receiver<Option<Stop>>,
     ) -> Settled {
-        let _running = Running::begin(&self.inner.stats, lease.limits.memory_mib);
+        let _running = Running::begin(&self.inner.stats);
         attempt::run_attempt(&self.inner, lease, taken_us, stop).await
     }
 
     /// Runs one attempt of what is prepared already, without an engine: for benchmarks. The lease need not exist
     /// anywhere; [`Parts::host`] sees it as given.
     pub async fn direct(&self, lease: Lease, prepared: &Prepared) -> Measured {
-        let _running = Running::begin(&self.inner.stats, lease.limits.memory_mib);
         let taken_us = self.inner.parts.monotonic.micros();
         let (_keep, stop) = watch::channel(None);
         attempt::run_prepared(&self.inner, &lease, prepared, taken_us, stop).await
@@ -156,23 +155,18 @@ impl Runner {
     }
 }
 
-/// Counts an attempt as running, with the memory that it may take, for as long as it lives.
-struct Running<'a> {
-    stats: &'a Stats,
-    memory_mib: u64,
-}
+/// Counts an attempt as running, for as long as it lives.
+struct Running<'a>(&'a Stats);
 
 impl<'a> Running<'a> {
-    fn begin(stats: &'a Stats, memory_mib: u64) -> Self {
+    fn begin(stats: &'a Stats) -> Self {
         stats.running.fetch_add(1, Ordering::Relaxed);
-        stats.running_mib.fetch_add(memory_mib, Ordering::Relaxed);
-        Self { stats, memory_mib }
+        Self(stats)
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.stats.running.fetch_sub(1, Ordering::Relaxed);
-        self.stats.running_mib.fetch_sub(self.memory_mib, Ordering::Relaxed);
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
     }
 }

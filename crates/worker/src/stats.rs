@@ -140,7 +140,7 @@ pub struct Snapshot {
 pub(crate) struct Stats {
     pub(crate) executions: AtomicU64,
     pub(crate) running: AtomicU64,
-    /// Memory that those may take, MiB.
+    /// Memory that attempts with a sandbox may take, MiB.
     pub(crate) running_mib: AtomicU64,
     pub(crate) sandboxes_made: AtomicU64,
     pub(crate) sandboxes_used: AtomicU64,
@@ -163,7 +163,26 @@ struct Starts {
     by_wall: [StartCounts; WallKind::ALL.len()],
 }
 
+/// An attempt has a sandbox.
+pub(crate) struct HasSandbox<'a> {
+    stats: &'a Stats,
+    memory_mib: u64,
+}
+
+impl Drop for HasSandbox<'_> {
+    fn drop(&mut self) {
+        self.stats.running_mib.fetch_sub(self.memory_mib, Ordering::Relaxed);
+    }
+}
+
 impl Stats {
+    /// Counts the memory that an attempt may take, for as long as what is returned lives. One that waits for its sandbox
+    /// takes none: if it counted, a queue of cold starts would drive out what is warm, and so make itself longer.
+    pub(crate) fn has_sandbox(&self, memory_mib: u64) -> HasSandbox<'_> {
+        self.running_mib.fetch_add(memory_mib, Ordering::Relaxed);
+        HasSandbox { stats: self, memory_mib }
+    }
+
     pub(crate) fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }

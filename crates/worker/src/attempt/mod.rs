@@ -69,6 +69,7 @@ pub(crate) async fn run_prepared(
             Stats::count(&inner.stats.executions);
             Stats::count(&inner.stats.sandboxes_used);
             let kind = taken.kind;
+            let _memory = inner.stats.has_sandbox(lease.limits.memory_mib);
             let served = serve::serve(inner, lease, prepared, taken, stop).await;
             settled(inner, lease, served, (kind, prepared.wall), taken_us)
         }
