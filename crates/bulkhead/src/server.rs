@@ -14,7 +14,7 @@ use bulkhead_engine::{Engine, EngineOptions, Submit};
 use bulkhead_platform::{Platform, PlatformConfig};
 use bulkhead_server::{App, AppOptions};
 use bulkhead_store::hot::sqlite::SqliteStore;
-use bulkhead_store::{Db, DbOptions, Durability};
+use bulkhead_store::{Db, DbOptions, Durability, StoreError};
 use bulkhead_types::{Clock, Entropy, SystemClock, SystemEntropy};
 use bulkhead_wall::Walls;
 use bulkhead_worker::{Parts, Runner, SystemMonotonic};
@@ -269,10 +269,15 @@ pub(crate) fn lock_data_dir(config: &Config) -> anyhow::Result<File> {
     }
 }
 
+/// A start waits for a database that starts or recovers: a minute.
+const DATABASE_TRIES: u32 = 120;
+const DATABASE_PAUSE: Duration = Duration::from_millis(500);
+
 async fn open_database(config: &Config) -> anyhow::Result<Db> {
     if let Some(url) = &config.database_url {
-        let connected = Db::connect(url.reveal(), DbOptions::default()).await;
-        return connected.context("can't use the database that database_url names");
+        return connect(url.reveal())
+            .await
+            .context("can't use the database that database_url names");
     }
     let durability = match config.synchronous {
         Synchronous::Normal => Durability::Normal,
@@ -281,6 +286,21 @@ async fn open_database(config: &Config) -> anyhow::Result<Db> {
     let path = config.data_dir.join("bulkhead.db");
     let options = DbOptions { durability, ..DbOptions::default() };
     Db::open_with(&path, options).with_context(|| format!("can't open {}", path.display()))
+}
+
+/// Connects to a database, which may have been started with us, or recover from what stopped us.
+async fn connect(url: &str) -> Result<Db, StoreError> {
+    let mut tries = DATABASE_TRIES;
+    loop {
+        match Db::connect(url, DbOptions::default()).await {
+            Err(error) if error.is_restarting() && tries > 1 => {
+                tracing::warn!(%error, "the database is not ready yet; trying again");
+                tokio::time::sleep(DATABASE_PAUSE).await;
+                tries -= 1;
+            }
+            connected => return connected,
+        }
+    }
 }
 
 /// The operator's rules, understood by the crate that applies them; an error names the rule and where it was said.

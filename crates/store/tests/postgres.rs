@@ -1,6 +1,8 @@
 //! What several servers over one PostgreSQL database have to agree on.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::time::Duration;
 
 use bulkhead_sched::lease::LEASE;
@@ -183,4 +185,28 @@ async fn a_lost_notification_is_made_up_for_by_looking() {
 fn elsewhere(database: &Database) -> String {
     let (server, _) = database.url().rsplit_once('/').unwrap();
     format!("{server}/postgres")
+}
+
+/// A backend that was killed makes the database recover, which takes a while on a busy machine: a server that was started
+/// meanwhile ended for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_recovers_is_told_from_one_that_is_not_there() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://u:p@{}/d", listener.local_addr().unwrap());
+    let says = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut length = [0; 4];
+        stream.read_exact(&mut length).unwrap();
+        let mut startup = vec![0; u32::from_be_bytes(length) as usize - 4];
+        stream.read_exact(&mut startup).unwrap();
+        let told = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is in recovery mode\0\0";
+        stream.write_all(b"E").unwrap();
+        stream.write_all(&(told.len() as u32 + 4).to_be_bytes()).unwrap();
+        stream.write_all(told).unwrap();
+    });
+    let recovering = Db::connect(&url, DbOptions::default()).await.unwrap_err();
+    assert!(recovering.is_restarting(), "{recovering:?}");
+    says.join().unwrap();
+    let gone = Db::connect(&url, DbOptions::default()).await.unwrap_err();
+    assert!(!gone.is_restarting(), "{gone:?}");
 }

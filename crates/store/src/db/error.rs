@@ -117,6 +117,20 @@ impl StoreError {
 }
 
 impl StoreError {
+    /// Whether the database starts, recovers or stops right now: it will answer soon without anybody's help.
+    #[must_use]
+    pub fn is_restarting(&self) -> bool {
+        use tokio_postgres::error::SqlState;
+        let error = match self {
+            Self::Postgres(error) | Self::Unreachable(error) => error,
+            Self::Migration { source, .. } => return source.is_restarting(),
+            _ => return false,
+        };
+        [SqlState::CANNOT_CONNECT_NOW, SqlState::CRASH_SHUTDOWN, SqlState::ADMIN_SHUTDOWN]
+            .iter()
+            .any(|code| error.code() == Some(code))
+    }
+
     /// Whether a row that was waited for has moved to another partition meanwhile.
     pub(crate) fn is_moved(&self) -> bool {
         matches!(self, Self::Postgres(error)
