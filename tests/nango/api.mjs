@@ -9,13 +9,19 @@ const MEMBERS = ['Ada', 'Bob', 'Cyd', 'Dan', 'Eve'].map((name, place) => ({ gid:
 const TASKS = [1, 2, 3, 4, 5].map((n) => ({
   gid: String(n), name: `Task ${n}`, completed: n % 2 === 0, assignee: n === 1 ? { gid: 'u1' } : null, modified_at: `2026-01-0${n}T00:00:00Z`,
 }));
+const PROJECTS = ['Seven', 'Eight', 'Nine'].map((name, place) => ({ gid: `p${place + 7}`, name }));
 const INVOICES = [1, 2, 3].map((id) => ({ id, no: `A${id}`, cents: id === 2 ? 0 : id * 100 }));
 let payments = [1, 2, 3, 4, 5, 6].map((n) => ({ uuid: `p${n}`, cents: n * 100 }));
 const seen = new Set();
 
 const ROUTES = [
   ['GET', /^\/api\/1\.0\/members$/, ({ query }) => ({ data: sliced(MEMBERS, (query.page - 1) * query.limit, query.limit) })],
-  ['GET', /^\/api\/1\.0\/projects$/, () => ({ data: [{ gid: 'p7' }] })],
+  // One a page, whatever is asked for; but it has to be said.
+  ['GET', /^\/api\/1\.0\/projects$/, ({ query }) => {
+    if (query.workspace && query.limit !== '100') return { status: 400, body: { errors: ['limit is missing'] } };
+    const at = query.offset ? Number(query.offset.slice(1)) : 0;
+    return { data: sliced(PROJECTS, at, 1), next_page: at + 1 < PROJECTS.length ? { offset: `o${at + 1}` } : null };
+  }],
   ['GET', /^\/api\/1\.0\/projects\/p7\/tasks$/, ({ query }) => {
     const from = query.offset ? Number(query.offset.slice(1)) : 0;
     const to = from + Number(query.limit);

@@ -2,6 +2,7 @@ import './tracker/syncs/tasks.js';
 import './tracker/syncs/members.js';
 import './tracker/actions/create-task.js';
 import './tracker/actions/delete-task.js';
+import './tracker/actions/list-projects.js';
 import './tracker/on-events/greet.js';
 import './ledger/syncs/invoices.js';
 import './ledger/syncs/payments.js';

@@ -71,7 +71,8 @@ impl Context {
     pub(crate) fn tenant(&self) -> anyhow::Result<Client> {
         let key = self.config.client.key.as_ref().ok_or_else(|| {
             anyhow::anyhow!(
-                "this needs a tenant's key: --key, BULKHEAD_KEY, or `key` in bulkhead.toml"
+                "this needs a tenant's key: --key, BULKHEAD_KEY, or `key` in bulkhead.toml; beside `bulkhead dev`, in \
+                 its project's directory, it is found by itself"
             )
         })?;
         Ok(Client::new(&self.config.client.server, Some(key.reveal()))?)

@@ -17,6 +17,8 @@ const CONNECTION: &str = "c1";
 
 async fn connect(client: &Client, integration: &str, url: &str, metadata: Value) {
     let put = PutIntegration {
+        // What the catalogue says of it holds: how it pages.
+        provider: (integration == "tracker").then(|| "asana".to_owned()),
         base_url: Some(url.to_owned()),
         auth: json!({"mode": "bearer"}),
         ..PutIntegration::default()
@@ -92,6 +94,14 @@ async fn functions_for_nangos_sdk_run_unchanged_through_the_proxy() {
     // nango.proxy, and a connection's settings.
     let gone: Value = client.call(run("delete-task", json!({"id": "7"}))).await.unwrap();
     assert_eq!(gone, json!({"success": true}));
+
+    // A list whose pages are the provider's, of which the function says nothing.
+    let listed: Value =
+        client.call(run("list-projects", json!({"workspace": "w1"}))).await.unwrap();
+    let projects = ["p7", "p8", "p9"].map(|id| json!(id));
+    let ids_of =
+        |list: &Value| list.as_array().unwrap().iter().map(|p| p["id"].clone()).collect::<Vec<_>>();
+    assert_eq!(ids_of(&listed["projects"]), projects);
 
     // createSync: by hand, by cursor with checkpoints, by offset, by link with checkpoints and deletes.
     synced(&client, "tracker", "members").await;

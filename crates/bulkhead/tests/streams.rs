@@ -1,5 +1,6 @@
 //! Bodies that are longer than a sandbox has memory pass through it piece by piece, both ways, on the server's own worker
-//! and on one elsewhere; one that nobody reads on is let go; one that is asked for as a whole is refused by its size.
+//! and on one elsewhere; one that nobody reads on is let go; one that is asked for as a whole is refused by its size; one
+//! whose sandbox goes in the middle is no whole one to the API.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
@@ -11,7 +12,7 @@ use bulkhead_client::{Client, Request};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use support::web::Api;
-use support::{Home, Server, Worker, action, submit, until};
+use support::{Home, Server, Worker, action, execution, sandboxes, submit, until};
 
 /// More than a sandbox of `streaming/pass` has in all.
 const MIB: u8 = 160;
@@ -21,6 +22,9 @@ const LET_GO_MAX: Duration = Duration::from_secs(30);
 
 /// More than the kernel's buffers on the way hold, and far from what would be sent in all.
 const SENT_FOR_NOBODY_MAX: u64 = 256 << 20;
+
+/// Nothing is forked ahead: each sandbox that there is runs something.
+const PARKED: &str = "worker.parked=0";
 
 async fn connected(server: &Server, api: &Api) -> Client {
     let client = server.tenant("t", "tests/functions").await;
@@ -42,12 +46,67 @@ async fn passes(client: &Client, mib: u8) {
     assert_eq!(passed, json!({"down": wanted, "up": wanted}));
 }
 
-/// What the API sent of long bodies so far, and how many it still sends.
-async fn sent(client: &Client) -> (u64, u64) {
+async fn seen(client: &Client) -> Value {
     let headers = [("Integration".to_owned(), "streaming".to_owned())];
     let ask = Request::proxy(http::Method::GET, "/sent", "").headers(headers);
-    let said: Value = client.call(ask).await.unwrap();
+    client.call(ask).await.unwrap()
+}
+
+/// What the API sent of long bodies so far, and how many it still sends.
+async fn sent(client: &Client) -> (u64, u64) {
+    let said = seen(client).await;
     (said["sent"].as_u64().unwrap(), said["open"].as_u64().unwrap())
+}
+
+/// Bodies that the API took: being taken, come to their end, broken off before.
+async fn taken(client: &Client) -> [u64; 3] {
+    let said = seen(client).await;
+    ["open", "whole", "broken"].map(|field| said["taken"][field].as_u64().unwrap())
+}
+
+/// How each attempt ended.
+async fn outcomes(client: &Client, id: &str) -> Vec<String> {
+    let shown = execution(client, id).await;
+    let attempts = shown["attempt_list"].as_array().unwrap().iter();
+    attempts.map(|attempt| attempt["outcome"].as_str().unwrap_or("running").to_owned()).collect()
+}
+
+async fn ends(client: &Client, id: &str, state: &str) {
+    let ended = || async {
+        let now = execution(client, id).await["state"].clone();
+        assert!(now == state || now != "failed", "{}", execution(client, id).await);
+        now == state
+    };
+    until(state, ended).await;
+}
+
+/// Begins to send the API a body that does not come to its end, and waits until the API has some of it.
+async fn uploading(client: &Client) -> String {
+    let body = json!({"mib": 8, "how": "uploading"});
+    let id = submit(client, "streaming", "pass", body).await;
+    until("the API takes it", || async { taken(client).await[0] == 1 }).await;
+    id
+}
+
+/// A sandbox that goes in the middle of what it sends has sent no whole body, and leaves nothing.
+async fn breaks_off(client: &Client, home: &Home) {
+    let [_, whole, broken] = taken(client).await;
+    let id = uploading(client).await;
+    client.send(Request::new(Op::CancelExecution, &[&id])).await.unwrap();
+    ends(client, &id, "cancelled").await;
+    let broken_off = [0, whole, broken + 1];
+    until("the API knows", || async { taken(client).await == broken_off }).await;
+
+    // It dies by itself, and is repeated as the function asks for: the second attempt sends all of it.
+    let body = json!({"mib": 8, "how": "crashing"});
+    let id = submit(client, "streaming", "pass", body).await;
+    ends(client, &id, "succeeded").await;
+    assert_eq!(outcomes(client, &id).await, ["crashed", "completed"]);
+    let sent = json!({"bytes": 8 << 20, "sha256": hash_of(8)});
+    assert_eq!(execution(client, &id).await["output"], sent);
+    let broken_off = [0, whole + 1, broken + 2];
+    until("the API knows", || async { taken(client).await == broken_off }).await;
+    until("nothing is left", || async { sandboxes(home) == 0 }).await;
 }
 
 /// An API that stands still is let go when the function that waits for it destroys the stream, and when it is killed.
@@ -67,7 +126,7 @@ async fn lets_go(client: &Client) {
 async fn bodies_pass_through_a_sandbox_that_could_not_hold_them() {
     let api = Api::start("tests/functions/streaming/api.mjs");
     let home = Home::new();
-    let server = Server::start(&home, &[&api.rule()]);
+    let server = Server::start(&home, &[&api.rule(), PARKED]);
     let client = connected(&server, &api).await;
     passes(&client, MIB).await;
 
@@ -81,6 +140,7 @@ async fn bodies_pass_through_a_sandbox_that_could_not_hold_them() {
     let bytes = after - before;
     assert!(bytes < SENT_FOR_NOBODY_MAX, "{bytes} bytes were sent for nobody");
     lets_go(&client).await;
+    breaks_off(&client, &home).await;
 
     let whole = json!({"mib": 1 << 10, "how": "whole"});
     let refused = action(&client, "streaming", "pass", whole).await.unwrap();
@@ -94,9 +154,23 @@ async fn they_pass_on_a_worker_elsewhere_too() {
     let (home, apart) = (Home::new(), Home::new());
     let server = Server::start(&home, &[&api.rule(), "worker.own=no"]);
     let client = connected(&server, &api).await;
-    let worker = Worker::join(&apart, &server.url, &server.worker_token().await, &[]);
+    let token = server.worker_token().await;
+    let mut worker = Worker::join(&apart, &server.url, &token, &[PARKED]);
     passes(&client, 24).await;
     lets_go(&client).await;
+    breaks_off(&client, &apart).await;
+
+    // The worker itself dies: nobody is there to say that this was not all.
+    let [_, whole, broken] = taken(&client).await;
+    let id = uploading(&client).await;
+    worker.process.kill().unwrap();
+    worker.process.wait().unwrap();
+    let broken_off = [0, whole, broken + 1];
+    until("the API knows", || async { taken(&client).await == broken_off }).await;
+    let worker = Worker::join(&apart, &server.url, &token, &[PARKED]);
+    ends(&client, &id, "succeeded").await;
+    assert_eq!(outcomes(&client, &id).await, ["lost", "completed"]);
+    assert_eq!(taken(&client).await, [0, whole + 1, broken + 1]);
     worker.stop();
     server.stop();
 }

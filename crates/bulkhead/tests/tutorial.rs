@@ -24,7 +24,7 @@ struct Dev {
 impl Drop for Dev {
     fn drop(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.process);
-        if rustix::process::kill_process(pid, rustix::process::Signal::INT).is_ok() {
+        if rustix::process::kill_process(pid, rustix::process::Signal::TERM).is_ok() {
             drop(self.process.wait());
         }
         drop(std::fs::remove_dir_all(&self.data));
@@ -81,6 +81,8 @@ fn a_newcomer_gets_an_action_to_run_with_five_commands_at_most() {
     assert_eq!(said, json!({"greeting": "Hello, Ada!"}));
     println!("{} commands, {} ms", commands.len(), began.elapsed().as_millis());
     drop(dev);
+    // Nobody is sent to a server that is gone.
+    assert_eq!(std::fs::read_to_string(directory.join(".bulkhead/dev.json")).unwrap(), "");
 }
 
 /// `dev`, until it says that the project is live. On a port of its own, which the command after it finds by itself.

@@ -72,11 +72,11 @@ async fn answer(mut stream: TcpStream) -> Option<()> {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
-        "/gigabyte" => {
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n")
-                .await
-                .ok()?;
+        // One that says so beforehand, and one whose end nobody knows.
+        "/gigabyte" | "/endless" => {
+            let length = b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n".as_slice();
+            let head = if path == "/gigabyte" { length } else { b"HTTP/1.1 200 OK\r\n\r\n" };
+            stream.write_all(head).await.ok()?;
             let piece = vec![b'x'; 256 << 10];
             for _ in 0..4096 {
                 stream.write_all(&piece).await.ok()?;
@@ -137,6 +137,7 @@ async fn each_misbehaviour_has_its_error_and_the_next_request_is_served() {
         ("/loris-head", SHORT, "upstream_unreachable", "ETIMEDOUT"),
         ("/loris-body", SHORT, "upstream_unreachable", "ETIMEDOUT"),
         ("/gigabyte", PATIENCE, "response_too_large", ""),
+        ("/endless", PATIENCE, "response_too_large", ""),
         ("/bomb", PATIENCE, "response_too_large", ""),
         ("/no-gzip", PATIENCE, "upstream_unreachable", "EPROTO"),
         ("/no-http", PATIENCE, "upstream_unreachable", "cause"),

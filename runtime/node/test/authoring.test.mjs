@@ -100,7 +100,7 @@ test('a source map is cut down to what is kept, and ends where it ends', () => {
 test('functions written for Nango\'s SDK compile as they are', async () => {
   const directory = path.join(repository, 'tests/nango');
   const { functions, notes } = await compile({ project: directory, only: [], typeCheck: true });
-  assert.equal(functions.length, 8);
+  assert.equal(functions.length, 9);
   const names = notes.map((note) => note.split(': ')[1].split(' ')[0]);
   assert.deepEqual([...new Set(names)].sort(), ['endpoint', 'endpoints', 'scopes', 'syncType', 'trackDeletes']);
   const [remove] = functions.filter(({ spec }) => spec.name === 'delete-task');

@@ -146,6 +146,7 @@ const WRONG = {
   'a second default export': [one(`${action()}export default 1;`), { code: 'second_default_export', file, line: 4 }],
   'a type that does not agree': [one(action("async () => { const n: number = 'x'; return n; }")), { code: 'type_error', file, line: 3, message: /Type 'string' is not assignable to type 'number'. \(TS2322\)/ }],
   'an output that does not agree': [one(`${head}export default createAction({ input: z.any(), output: z.object({ a: z.string() }), exec: async () => ({ a: 1 }) });`), { code: 'type_error', file, line: 3 }],
+  'what is no TypeScript': [one(action().replace('exec:', 'exec')), { code: 'syntax_error', file, line: 3, message: /',' expected/, todo: /before it/ }],
   'a model that is not declared': [oneSync(sync('', "async (n) => { await n.batchSave([], 'Itme'); }")), { code: 'type_error', message: /"Itme"/ }],
   'a promise that nobody awaits': [one(action("async (n) => {\n  n.setMetadata({});\n}")), { code: 'floating_promise', file, line: 4, column: 3, todo: /await n.setMetadata\(\{\}\)/ }],
   'a package that is not installed': [one(`import leftpad from 'left-pad';\n${action('async () => leftpad')}`), { code: 'type_error', file, line: 1, todo: /npm install left-pad/ }],

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { linkOf, pages, withAt } from '../harness/src/context/paginate.mjs';
+import { defaultsFor, linkOf, pages, paginateMembers, withAt } from '../harness/src/context/paginate.mjs';
 
 /** Plays responses one after the other; tells what was requested and yielded. */
 async function play(config, responses, defaults) {
@@ -98,6 +98,17 @@ test('by link in the body, until it is missing or does not change', async () => 
   assert.deepEqual(missing.yielded, [[1]]);
 });
 
+test('a field with dots in its name is found', async () => {
+  const paginate = { type: 'link', link_path_in_response_body: '@odata.nextLink', response_path: 'value' };
+  const next = 'https://graph.test/v1.0/users?$skiptoken=x';
+  const { requests, yielded } = await play({ endpoint: '/v1.0/users', paginate }, [
+    { data: { value: [1], '@odata.nextLink': next } },
+    { data: { value: [2] } },
+  ]);
+  assert.deepEqual([yielded, requests.length], [[[1], [2]], 2]);
+  assert.deepEqual(requests[1], { endpoint: '/v1.0/users?$skiptoken=x', baseUrlOverride: 'https://graph.test' });
+});
+
 const offsetRule = { type: 'offset', offset_name_in_request: 'offset' };
 
 test('by offset: text in a query, a number in a body', async () => {
@@ -129,6 +140,34 @@ test("the provider's rule is merged under the call's", async () => {
   const { requests, yielded } = await play({ endpoint: '/a', paginate: { limit: 1 } }, [{ data: { rows: [1] } }, { data: { rows: [] } }], defaults);
   assert.deepEqual(yielded, [[1]]);
   assert.equal(requests.length, 2);
+});
+
+test("the provider's rule comes from its integration, and stands under a call that goes the same way", async () => {
+  const rule = { type: 'cursor', cursor_name_in_request: 'after', cursor_path_in_response: 'next', response_path: 'items', limit: 50, limit_name_in_request: 'size' };
+  const played = async (paginate, integration) => {
+    const requests = [];
+    const yielded = [];
+    const proxy = async ({ endpoint, params }) => {
+      requests.push({ endpoint, params });
+      return { headers: {}, status: 200, data: { items: [1], rows: [2], next: null } };
+    };
+    const { paginate: read } = paginateMembers({}, { proxy, getIntegration: integration });
+    for await (const page of read({ endpoint: '/a', paginate })) yielded.push(page);
+    return { requests, yielded };
+  };
+  const known = async () => ({ unique_key: 'demo', pagination: rule });
+  const silent = await played(undefined, known);
+  assert.deepEqual(silent, { requests: [{ endpoint: '/a', params: { size: '50' } }], yielded: [[1]] });
+  const same = await played({ type: 'cursor', response_path: 'rows' }, known);
+  assert.deepEqual(same, { requests: [{ endpoint: '/a', params: { size: '50' } }], yielded: [[2]] });
+  const other = { type: 'offset', offset_name_in_request: 'skip', response_path: 'rows', limit: 2 };
+  assert.deepEqual((await played(other, known)).requests, [{ endpoint: '/a', params: { skip: '0' } }]);
+  const none = async () => { throw Object.assign(new Error('none'), { code: 'integration_not_found' }); };
+  assert.deepEqual((await played(other, none)).yielded, [[2]]);
+  await assert.rejects(played(undefined, none), /needs a type/);
+  const byHeader = { type: 'link', link_rel_in_response_header: 'next', limit: 1 };
+  assert.deepEqual(defaultsFor({ link_path_in_response_body: 'next' }, byHeader), { type: 'link', limit: 1 });
+  assert.deepEqual(defaultsFor({ limit: 2 }, byHeader), byHeader);
 });
 
 test('in_body puts parameters of a GET into its body', async () => {
@@ -173,6 +212,8 @@ test('link headers as RFC 8288 has them', () => {
     ['<https://a.test>; rel=prev, <https://b.test>; REL=NEXT', 'https://b.test'],
     [['<https://a.test>; rel=prev', '<https://b.test>;rel=next'], 'https://b.test'],
     ['<https://a.test>; rel="nextish"', undefined],
+    ['<https://a.test/?cursor=0:100:0>; rel="next"; results="true"; cursor="0:100:0"', 'https://a.test/?cursor=0:100:0'],
+    ['<https://a.test/?cursor=0:200:0>; rel="next"; results="false"; cursor="0:200:0"', undefined],
     ['<https://a.test>', undefined],
     ['', undefined],
     [undefined, undefined],

@@ -1,5 +1,6 @@
 // An API of long bodies: GET /big?mib=N has so many (and with still=1 says them, and stands still after the first bytes),
-// PUT /sink takes them, GET /sent says how much of the former was sent, and how many are being sent.
+// PUT /sink takes them, GET /sent says how much of the former was sent, how many are being sent, and of the latter how many
+// are being taken, came to their end, and broke off before, and how much of them came.
 
 import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
@@ -7,17 +8,28 @@ import { once } from 'node:events';
 
 let sent = 0;
 let open = 0;
+const taken = { open: 0, whole: 0, broken: 0, bytes: 0 };
 
 const server = createServer(async (request, response) => {
   const url = new URL(request.url, 'http://api');
   const say = (value) => response.setHeader('content-type', 'application/json').end(JSON.stringify(value));
-  if (url.pathname === '/sent') return say({ sent, open });
+  if (url.pathname === '/sent') return say({ sent, open, taken });
   if (url.pathname === '/sink') {
     const hash = createHash('sha256');
     let bytes = 0;
-    for await (const piece of request) {
-      hash.update(piece);
-      bytes += piece.length;
+    taken.open += 1;
+    try {
+      for await (const piece of request) {
+        hash.update(piece);
+        bytes += piece.length;
+        taken.bytes += piece.length;
+      }
+      taken.whole += 1;
+    } catch {
+      taken.broken += 1;
+      return undefined;
+    } finally {
+      taken.open -= 1;
     }
     return say({ bytes, sha256: hash.digest('hex') });
   }

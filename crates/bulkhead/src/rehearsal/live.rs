@@ -3,6 +3,7 @@
 use bulkhead_api::headers::{BASE_URL_OVERRIDE, CONNECTION_ID, INTEGRATION, RETRIES};
 use bulkhead_api::{Integration, Op, RecordPage};
 use bulkhead_client::{Answer, Client, ClientError, Request};
+use bulkhead_platform::{Pagination, provider};
 use bulkhead_protocol::CallError;
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
@@ -33,6 +34,11 @@ fn of_server(error: &ClientError) -> CallError {
     failure(error.code().unwrap_or("server_unreachable"), error.to_string())
 }
 
+/// How a provider pages, if that is known.
+pub(super) fn pagination_of(name: &str) -> Option<&'static Pagination> {
+    provider(name).and_then(|known| known.pagination.as_ref())
+}
+
 impl Live {
     /// The connection's metadata; `{}` without a connection.
     pub(crate) async fn metadata(&self) -> Result<Value, CallError> {
@@ -51,6 +57,7 @@ impl Live {
             "provider": known.provider,
             "display_name": known.display_name,
             "base_url": known.base_url,
+            "pagination": pagination_of(&known.provider),
         }))
     }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::live::Live;
+use super::live::{Live, pagination_of};
 use super::matching::{Asked, Place, answers, recorded, shaped};
 use super::mocks::{Batches, Deleted, Entry, Members, Mocks};
 
@@ -18,6 +18,8 @@ const RECORDS_MAX: usize = 100_000;
 
 /// What answers.
 pub(crate) struct Scene {
+    /// Whose function it is.
+    integration: String,
     mocks: Mocks,
     /// Absent in a replay.
     live: Option<Live>,
@@ -90,7 +92,7 @@ fn id_of(record: &Map<String, Value>) -> String {
 
 impl Scene {
     /// A replay of `mocks`, or a dry run against `live` that begins with what `mocks` say.
-    pub(crate) fn new(mocks: Mocks, live: Option<Live>) -> Self {
+    pub(crate) fn new(integration: &str, mocks: Mocks, live: Option<Live>) -> Self {
         let mut state =
             State { checkpoint: mocks.nango.get_checkpoint.clone(), ..State::default() };
         for (model, records) in &mocks.nango.list_records {
@@ -99,7 +101,7 @@ impl Scene {
                 known.insert(id_of(record), Value::Object(record.clone()));
             }
         }
-        Self { mocks, live, state: Mutex::new(state) }
+        Self { integration: integration.to_owned(), mocks, live, state: Mutex::new(state) }
     }
 
     pub(crate) fn mocks(&self) -> &Mocks {
@@ -243,8 +245,14 @@ impl Scene {
 
     async fn integration(&self) -> Answer {
         let answer = match (&self.mocks.nango.get_integration, &self.live) {
-            (Value::Null, Some(live)) => live.integration().await?,
-            (Value::Null, None) => json!({}),
+            // Without a connection there is no server either.
+            (Value::Null, Some(live)) if live.connection.is_some() => live.integration().await?,
+            // One that is called as a provider pages as that does, as it would once it is made.
+            (Value::Null, _) => json!({
+                "unique_key": self.integration,
+                "provider": self.integration,
+                "pagination": pagination_of(&self.integration),
+            }),
             (given, _) => given.clone(),
         };
         self.state().happened.members.get_integration = answer.clone();

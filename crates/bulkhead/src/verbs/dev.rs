@@ -13,11 +13,12 @@ use anyhow::Context as _;
 use bulkhead_api::{Change, Deploy, DeployFunction, Deployment, Op};
 use bulkhead_client::{ClientError, Request};
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::cli::Dev;
 use crate::context::{Context, DEV_FILE};
-use crate::rehearsal::files::Reserved;
+use crate::rehearsal::files::{Reserved, named};
 use crate::verbs::argument;
 use crate::verbs::embedded::{Embedded, prepare_at};
 use crate::{exit, output};
@@ -65,7 +66,8 @@ async fn follow(
     input: &Value,
     context: &Context,
 ) -> anyhow::Result<u8> {
-    let mut first = true;
+    let mut owed = Owed::default();
+    let mut terminated = signal(SignalKind::terminate())?;
     loop {
         let built = tokio::select! {
             built = watch.next() => built?,
@@ -73,6 +75,7 @@ async fn follow(
                 stop?;
                 return Ok(exit::DONE);
             }
+            _ = terminated.recv() => return Ok(exit::DONE),
         };
         let Some(built) = built else {
             output::say("the compiler has ended");
@@ -83,10 +86,10 @@ async fn follow(
             Built::Types(errors) if errors.is_empty() => {}
             Built::Types(errors) => tell_errors(&errors, context)?,
             Built::Functions { functions, all, began } => {
-                let answer = deploy(embedded, functions, first || all).await;
-                first = false;
-                match answer {
+                owed.add(functions, all);
+                match deploy(embedded, owed.functions.clone(), owed.all).await {
                     Ok(changes) => {
+                        owed.settle();
                         tell_changes(&changes, began.elapsed(), context)?;
                         run_again(embedded, typed, input, began, context).await?;
                     }
@@ -94,6 +97,36 @@ async fn follow(
                 }
             }
         }
+    }
+}
+
+/// What was built and is not live. A deployment that fails leaves it for the next one, whichever file that is saved for.
+struct Owed {
+    functions: Vec<DeployFunction>,
+    /// Whether they are all that there are: others that are live have to go.
+    all: bool,
+}
+
+/// What an earlier run left in the server's directory may be gone from the project.
+impl Default for Owed {
+    fn default() -> Self {
+        Self { functions: Vec::new(), all: true }
+    }
+}
+
+impl Owed {
+    fn add(&mut self, built: Vec<DeployFunction>, all: bool) {
+        if all {
+            self.functions.clear();
+            self.all = true;
+        }
+        let anew = |old: &DeployFunction| built.iter().any(|new| named(new) == named(old));
+        self.functions.retain(|old| !anew(old));
+        self.functions.extend(built);
+    }
+
+    fn settle(&mut self) {
+        *self = Self { functions: Vec::new(), all: false };
     }
 }
 
@@ -156,5 +189,45 @@ async fn run_again(
             output::say(&format!("{integration}/{name} failed: {error}"));
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built(names: &[&str], bundle: &str) -> Vec<DeployFunction> {
+        let one = |name: &&str| DeployFunction {
+            spec: json!({"integration": "hello", "kind": "action", "name": name}),
+            bundle: bundle.to_owned(),
+            source_map: None,
+        };
+        names.iter().map(one).collect()
+    }
+
+    /// `NAME BUNDLE` of each, and whether others have to go.
+    fn shown(owed: &Owed) -> (Vec<String>, bool) {
+        let one = |function: &DeployFunction| format!("{} {}", named(function).2, function.bundle);
+        (owed.functions.iter().map(one).collect(), owed.all)
+    }
+
+    fn expected(shown: &[&str], all: bool) -> (Vec<String>, bool) {
+        (shown.iter().map(|&one| one.to_owned()).collect(), all)
+    }
+
+    #[test]
+    fn what_a_failed_deployment_did_not_make_live_goes_along_with_the_next_save() {
+        let mut owed = Owed::default();
+        owed.add(built(&["a", "b"], "1"), false);
+        assert_eq!(shown(&owed), expected(&["a 1", "b 1"], true), "all, the first time");
+        // It fails: a is saved again, and b is still not live.
+        owed.add(built(&["a"], "2"), false);
+        assert_eq!(shown(&owed), expected(&["b 1", "a 2"], true));
+        owed.settle();
+        owed.add(built(&["b"], "3"), false);
+        assert_eq!(shown(&owed), expected(&["b 3"], false), "what is live stays as it is");
+        // It fails again, and a goes from the project: the compiler tells of all that is left.
+        owed.add(built(&["b"], "3"), true);
+        assert_eq!(shown(&owed), expected(&["b 3"], true));
     }
 }

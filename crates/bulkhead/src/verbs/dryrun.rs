@@ -61,7 +61,7 @@ pub(crate) fn run(typed: &Dryrun, context: &Context) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (ended, scene) = runtime.block_on(async {
         let rehearsal = Rehearsal::start(ready, vec![function], false).await?;
-        let scene = Arc::new(Scene::new(begin, Some(live)));
+        let scene = Arc::new(Scene::new(integration, begin, Some(live)));
         let function = rehearsal.functions().first().context("the function is not live")?;
         let run = Run {
             function,

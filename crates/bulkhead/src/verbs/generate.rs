@@ -40,12 +40,18 @@ pub(crate) fn run(typed: &Generate, context: &Context) -> anyhow::Result<u8> {
     for path in &written {
         output::line(path)?;
     }
-    output::say(&format!(
-        "{} tests written: fill in what the API answers, or record it with `bulkhead dryrun INTEGRATION/NAME CONNECTION \
-         --save-mocks`",
-        written.len()
-    ));
+    output::say(&in_words(written.len()));
     Ok(exit::DONE)
+}
+
+fn in_words(written: usize) -> String {
+    match written {
+        0 => "every function has a test: nothing was written".to_owned(),
+        _ => format!(
+            "{written} tests written: fill in what the API answers, or record it with `bulkhead dryrun INTEGRATION/NAME \
+             CONNECTION --save-mocks`"
+        ),
+    }
 }
 
 fn write(path: &Path, mocks: &Value) -> anyhow::Result<()> {
@@ -122,6 +128,12 @@ fn example(schema: &Value, depth: usize) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_to_fill_in_is_said_as_that() {
+        assert!(in_words(0).starts_with("every function has a test"));
+        assert!(in_words(2).starts_with("2 tests written: fill in"));
+    }
 
     #[test]
     fn an_example_has_the_types_of_its_schema() {

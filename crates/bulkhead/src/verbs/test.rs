@@ -105,7 +105,7 @@ async fn one(rehearsal: &Rehearsal, test: &TestFile) -> anyhow::Result<Option<St
     let Some(function) = rehearsal.functions().iter().find(is_it) else {
         anyhow::bail!("{}/{} is not live", test.integration, test.name);
     };
-    let scene = Arc::new(Scene::new(test.mocks.clone(), None));
+    let scene = Arc::new(Scene::new(&test.integration, test.mocks.clone(), None));
     let run = Run {
         function,
         scene: Arc::clone(&scene),

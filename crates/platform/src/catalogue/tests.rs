@@ -113,6 +113,21 @@ fn check_pagination(name: &str, pagination: &Pagination) {
     );
 }
 
+/// Functions say the version themselves, but for Zoom's.
+#[test]
+fn base_urls_end_before_the_version() {
+    let is_version = |part: &str| {
+        let number = part.trim_start_matches('v');
+        number.starts_with(|first: char| first.is_ascii_digit())
+    };
+    let with_version = |(_, provider): &(&&str, &Provider)| {
+        let path = provider.base_url.splitn(4, '/').nth(3).unwrap_or_default();
+        path.split('/').any(is_version)
+    };
+    let found: Vec<_> = providers().iter().filter(with_version).map(|(name, _)| *name).collect();
+    assert_eq!(found, ["zoom"]);
+}
+
 #[test]
 fn unknown_keys_are_refused() {
     let right = files::FILES.iter().find(|(name, _)| *name == "github").unwrap().1;

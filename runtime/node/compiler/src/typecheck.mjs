@@ -83,8 +83,19 @@ export function createProgram(project, functions, before) {
 
 /** @returns {import('./errors.mjs').Finding[]} */
 export function typeErrors(program, project) {
+  const syntax = firstOfEach(program.getSyntacticDiagnostics());
+  // What is read after a missing bracket is not what was written: its types say nothing.
+  if (syntax.length > 0) return syntax.map((diagnostic) => ({ ...finding(diagnostic, project), ...SYNTAX }));
   const found = ts.getPreEmitDiagnostics(program).filter(({ category }) => category === ts.DiagnosticCategory.Error);
   return found.slice(0, ERRORS_MAX).map((diagnostic) => finding(diagnostic, project));
+}
+
+const SYNTAX = { code: 'syntax_error', todo: 'Correct what is written there, or just before it' };
+
+/** The first of each file: it brings about the others. */
+function firstOfEach(diagnostics) {
+  const seen = new Set();
+  return diagnostics.filter(({ file }) => !seen.has(file) && seen.add(file)).slice(0, ERRORS_MAX);
 }
 
 function finding({ code, file, start, messageText }, project) {

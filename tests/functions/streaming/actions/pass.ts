@@ -8,17 +8,23 @@ import { z } from 'zod';
 /** Takes a long body from an API and gives it one, with less memory than either has bytes. */
 export default createAction({
   description: 'Passes long bodies on, piece by piece',
+  retry: { max: 1, backoff_ms: 100 },
   // Node.js itself has most of it.
   limits: { memory_mib: 128 },
   input: z.object({
     mib: z.number(),
     stopAfter: z.number().optional(),
-    how: z.enum(['stream', 'whole', 'destroyed', 'waiting']).default('stream'),
+    how: z.enum(['stream', 'whole', 'destroyed', 'waiting', 'uploading', 'crashing']).default('stream'),
   }),
   output: z.unknown(),
   exec: async (bulkhead, { mib, stopAfter, how }) => {
     // What is waited for comes from an API that stands still in the middle.
     const params = how === 'stream' || how === 'whole' ? { mib } : { mib, still: 1 };
+    if (how === 'uploading' || how === 'crashing') {
+      // The attempt after the first has nothing in its way.
+      const stuck = bulkhead.attempt === 1 ? how : undefined;
+      return (await bulkhead.put({ endpoint: '/sink', data: Readable.from(pieces(mib, stuck)) })).data;
+    }
     if (how === 'whole') {
       const refused = await bulkhead.get({ endpoint: '/big', params, responseType: 'arraybuffer' }).catch((error) => error);
       return { code: refused.code, message: refused.message };
@@ -47,6 +53,14 @@ export default createAction({
   },
 });
 
-async function* pieces(mib: number) {
-  for (let piece = 0; piece < mib; piece += 1) yield Buffer.alloc(1 << 20, piece);
+/** `stuck` before the last: for ever a byte at a time, or dead. */
+async function* pieces(mib: number, stuck?: 'uploading' | 'crashing') {
+  for (let piece = 0; piece < mib; piece += 1) {
+    if (piece === mib - 1 && stuck === 'crashing') process.abort();
+    while (piece === mib - 1 && stuck === 'uploading') {
+      yield Buffer.alloc(1);
+      await sleep(100);
+    }
+    yield Buffer.alloc(1 << 20, piece);
+  }
 }

@@ -2,9 +2,10 @@
 
 const BODY_METHODS = new Set(['POST', 'PUT', 'PATCH']);
 
-/** The value at a dotted path, or undefined. */
+/** The value at a dotted path, or undefined. A field may have the dots in its name, as `@odata.nextLink` does. */
 export function at(value, path) {
   if (path === undefined || path === '') return value;
+  if (value !== null && typeof value === 'object' && Object.hasOwn(value, path)) return value[path];
   return path.split('.').reduce((inner, name) => inner?.[name], value);
 }
 
@@ -32,18 +33,20 @@ export function linkOf(header, relation) {
   const text = Array.isArray(header) ? header.join(', ') : (header ?? '');
   const links = text.matchAll(/<([^>]*)>((?:\s*;\s*[^\s=;,]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]*))?)*)/g);
   for (const [, target, parameters] of links) {
-    if (relations(parameters).includes(relation.toLowerCase())) return target;
+    const relations = parameter(parameters, 'rel').split(/\s+/);
+    // Sentry links to a next page for ever, and says when there is nothing on it.
+    if (relations.includes(relation.toLowerCase()) && parameter(parameters, 'results') !== 'false') return target;
   }
   return undefined;
 }
 
-/** What the first `rel` of a link's parameters names; the text `rel=` may also stand within another's quotes. */
-function relations(parameters) {
+/** The first of a link's parameters that is called so; the text `rel=` may also stand within another's quotes. */
+function parameter(parameters, wanted) {
   const each = parameters.matchAll(/;\s*([^\s=;,]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?/g);
   for (const [, name, quoted, token] of each) {
-    if (name.toLowerCase() === 'rel') return (quoted ?? token ?? '').toLowerCase().split(/\s+/);
+    if (name.toLowerCase() === wanted) return (quoted ?? token ?? '').toLowerCase();
   }
-  return [];
+  return '';
 }
 
 /** A cursor to go on with: not blank, a string or a number. */
@@ -170,13 +173,27 @@ function noPage(response) {
 export function paginateMembers(_, nango) {
   return {
     paginate: async function* paginate(config) {
-      const defaults = config.paginate?.type ? {} : await defaultRule(nango);
+      const defaults = defaultsFor(config.paginate, await providersRule(nango));
       yield* pages((request) => nango.proxy(request), config, defaults);
     },
   };
 }
 
 /** The provider's own rule, if its integration has one. */
-async function defaultRule(nango) {
-  return (await nango.getIntegration())?.paginate ?? {};
+async function providersRule(nango) {
+  try {
+    return (await nango.getIntegration())?.pagination ?? {};
+  } catch (error) {
+    // Whole URLs can be asked for without an integration.
+    if (error.code === 'integration_not_found') return {};
+    throw error;
+  }
+}
+
+/** What of the provider's rule stands under a call's own: nothing when that goes another way. */
+export function defaultsFor(own = {}, rule = {}) {
+  if (own.type !== undefined && own.type !== rule.type) return {};
+  const { link_rel_in_response_header: header, ...rest } = rule;
+  // The header is looked at first: a call that says where else the link is means that.
+  return own.link_path_in_response_body === undefined && header !== undefined ? rule : rest;
 }
