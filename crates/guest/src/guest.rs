@@ -9,7 +9,7 @@ mod settling;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bulkhead_protocol::{Frame, FromGuest, Kind, VERSION, fragments};
 use rustix::event::epoll;
@@ -19,22 +19,14 @@ use crate::config::{CONFIG_BYTES_MAX, GuestConfig, Lack};
 use crate::filter::{self, Filters, Who};
 use crate::lids;
 use crate::link::Link;
-use crate::sandbox::Sandbox;
+use crate::pace::{Glance, Pace};
+use crate::sandbox::{Sandbox, Stage};
 use crate::slot::Slots;
 use crate::zygote::Zygote;
 use crate::{WEAKENED_MARK, fds, sys};
 
 /// Whether this build has a hole in it, by which the audit is seen to notice.
 const WEAKENED: bool = cfg!(any(feature = "weakened-seccomp", feature = "weakened-scratch"));
-
-/// How often limits without an event of their own are looked at.
-const TICK: Duration = Duration::from_millis(200);
-
-/// The same where memory and processes are among those limits, and something runs.
-const TICK_SAMPLED: Duration = Duration::from_millis(50);
-
-/// The same where only zygotes are there to be looked at.
-const TICK_IDLE: Duration = Duration::from_secs(5);
 
 /// Bytes that may wait for the worker before sandboxes are no longer read.
 const WORKER_BACKLOG_BYTES: usize = 4 << 20;
@@ -96,6 +88,7 @@ pub(crate) struct Guest {
     zygotes: HashMap<u32, Zygote>,
     sandboxes: HashMap<u32, Sandbox>,
     backlog: bool,
+    glance: Glance,
 }
 
 /// Runs the guest until the worker's stream ends.
@@ -166,11 +159,12 @@ impl Guest {
             zygotes: HashMap::new(),
             sandboxes: HashMap::new(),
             backlog: false,
+            glance: Glance::default(),
         })
     }
 
     fn serve(&mut self) -> io::Result<()> {
-        let mut next_tick = now() + TICK;
+        let (mut pace, mut counted_from) = (Pace::Never, now());
         let mut events = Vec::with_capacity(EVENTS_MAX);
         loop {
             self.worker.flush();
@@ -178,15 +172,14 @@ impl Guest {
                 return Ok(());
             }
             self.watch_worker()?;
-            let wait = next_tick.saturating_duration_since(now());
-            let idle =
-                self.sandboxes.is_empty() && self.zygotes.values().all(|z| z.ready_by.is_none());
-            let timeout = match (idle, self.samples() && !self.zygotes.is_empty()) {
-                (false, _) => Some(wait),
-                (true, true) => Some(TICK_IDLE),
-                (true, false) => None,
-            };
-            let timeout = timeout.and_then(|wait| rustix::event::Timespec::try_from(wait).ok());
+            let was = std::mem::replace(&mut pace, self.pace());
+            if was.is_idle() && !pace.is_idle() {
+                // What has just begun is not held up by a look that nobody needed before.
+                counted_from = now();
+            }
+            let due = pace.every().map(|every| counted_from + every);
+            let wait = due.map(|due| due.saturating_duration_since(now()));
+            let timeout = wait.and_then(|wait| rustix::event::Timespec::try_from(wait).ok());
             events.clear();
             match epoll::wait(
                 &self.epoll,
@@ -201,9 +194,9 @@ impl Guest {
                     self.on_event(token, event.flags)?;
                 }
             }
-            if now() >= next_tick {
+            if due.is_some_and(|due| now() >= due) {
                 self.tick()?;
-                next_tick = now() + self.until_tick();
+                counted_from = now();
             }
             self.settle_all()?;
         }
@@ -214,9 +207,17 @@ impl Guest {
         self.config.lacks.contains(&Lack::SlotCgroups)
     }
 
-    fn until_tick(&self) -> Duration {
-        let runs = self.sandboxes.values().any(|sandbox| sandbox.begun);
-        if runs && self.samples() { TICK_SAMPLED } else { TICK }
+    /// How often to look at what has no event of its own: nothing of the author's runs in what is parked.
+    fn pace(&self) -> Pace {
+        let starts = self.zygotes.values().any(|zygote| zygote.ready_by.is_some());
+        let unready = |sandbox: &Sandbox| sandbox.stage != Stage::Ready || sandbox.ending();
+        match (self.sandboxes.values().any(|sandbox| sandbox.begun), self.samples()) {
+            (true, true) => Pace::Sampled,
+            (true, false) => Pace::Usual,
+            _ if starts || self.sandboxes.values().any(unready) => Pace::Usual,
+            (false, true) if !self.zygotes.is_empty() => Pace::Idle,
+            _ => Pace::Never,
+        }
     }
 
     /// Says something to the worker.

@@ -35,6 +35,7 @@ mod fdpass;
 mod guest;
 mod lids;
 mod link;
+mod pace;
 mod reclaim;
 mod sample;
 mod sandbox;

@@ -1,5 +1,6 @@
 //! What happens to the guest: bytes, deaths, and the passing of time.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use rustix::io::Errno;
 
 use super::{Guest, Token, now};
 use crate::config::BASE_MEMORY_MIB;
+use crate::pace::Totals;
 use crate::sample::{self, Sample};
 use crate::sandbox::{START_MAX, Stage};
 use crate::sys::{self, Exited, WaitStatus};
@@ -297,11 +299,7 @@ impl Guest {
     }
 
     /// The same for all processes of all sandboxes.
-    fn look_at_all(&mut self) -> io::Result<()> {
-        if self.sandboxes.is_empty() {
-            return Ok(());
-        }
-        let seen = sample::of_all_users()?;
+    fn look_at_all(&mut self, seen: &HashMap<u32, Sample>) -> io::Result<()> {
         for sandbox in self.sandboxes.values_mut().filter(|it| it.stage == Stage::Ready) {
             let uid = self.slots.config(sandbox.slot).uid;
             let (Some(sampled), Some(seen)) = (&mut sandbox.sampled, seen.get(&uid)) else {
@@ -322,9 +320,8 @@ impl Guest {
     }
 
     /// Ends zygotes that use more memory than is theirs, where no cgroup does.
-    fn look_at_zygotes(&mut self) -> io::Result<()> {
-        let all = sample::of_all_users()?;
-        let used = all.get(&self.config.zygote_uid).map_or(0, |sample| sample.memory_bytes);
+    fn look_at_zygotes(&mut self, seen: &HashMap<u32, Sample>) -> io::Result<()> {
+        let used = seen.get(&self.config.zygote_uid).map_or(0, |sample| sample.memory_bytes);
         if used <= BASE_MEMORY_MIB << 20 {
             return Ok(());
         }
@@ -340,11 +337,12 @@ impl Guest {
 
     /// Deadlines, and limits that have no event.
     pub(super) fn tick(&mut self) -> io::Result<()> {
-        if self.samples() {
-            self.look_at_zygotes()?;
-            self.look_at_all()?;
-        }
         let now = now();
+        if self.samples() && self.glance.opens(Totals::read(), now) {
+            let seen = sample::of_all_users()?;
+            self.look_at_zygotes(&seen)?;
+            self.look_at_all(&seen)?;
+        }
         for sandbox in self.sandboxes.values_mut().filter(|sandbox| !sandbox.ending()) {
             let slot = self.slots.config(sandbox.slot);
             sandbox.scratch_full = slot.scratch_is_full();

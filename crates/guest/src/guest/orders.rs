@@ -59,7 +59,8 @@ impl Guest {
         if sandbox.ending() {
             return Ok(());
         }
-        sandbox.begun = true;
+        // A rehearsal runs nothing of the author's: what was rehearsed is parked as before.
+        sandbox.begun |= frame.kind != Kind::Rehearse;
         sandbox.link.push(&frame);
         sandbox.link.flush();
         if sandbox.link.waiting() > UNREAD_BYTES_MAX {

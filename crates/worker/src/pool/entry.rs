@@ -22,8 +22,14 @@ use crate::mux::{Forking, Gone, NoFork, Sandbox};
 use crate::stats::Stats;
 
 /// How long a refill waits for the attempt that made it necessary: forking copies the zygote's page tables, and
-/// would take the CPU that this attempt starts with. Measured on 2 cores; an empty pool is refilled at once.
-const REFILL_AFTER: Duration = Duration::from_millis(5);
+/// would take the CPU that this attempt starts with. Measured on 2 cores; an empty pool is refilled at once. Where the
+/// kernel is gVisor's or a guest's, a fork takes twenty times as long, and so does a start beside one.
+const fn refill_after(wall: WallKind) -> Duration {
+    match wall {
+        WallKind::Process => Duration::from_millis(5),
+        WallKind::Gvisor | WallKind::Microvm => Duration::from_millis(50),
+    }
+}
 
 /// Forks in a row that may fail until the compartment is given up.
 const FORK_FAILURES_MAX: u32 = 3;
@@ -295,7 +301,7 @@ impl Entry {
         if state.parked.is_empty() {
             self.supply(state);
         } else {
-            self.look_again(state, REFILL_AFTER);
+            self.look_again(state, refill_after(self.wall_kind));
         }
     }
 
