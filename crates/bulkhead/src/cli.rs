@@ -18,7 +18,7 @@ pub(crate) use machines::{Egress, Serve, Worker, Workers};
 
 /// Runs untrusted TypeScript functions, each execution in a sandbox of its own.
 #[derive(Debug, Parser)]
-#[command(name = "bulkhead", version, about, after_help = exit::HELP)]
+#[command(name = "bulkhead", version, after_help = exit::HELP)]
 pub(crate) struct Cli {
     /// Settings file [default: bulkhead.toml here, if there is one].
     #[arg(long, global = true, value_name = "FILE")]

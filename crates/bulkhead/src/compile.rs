@@ -10,6 +10,9 @@ use bulkhead_config::Tools;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::context::Context;
+use crate::output;
+
 /// The largest bundle or source map that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -143,6 +146,16 @@ fn read(path: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)
+}
+
+/// Functions of the examples that a benchmark is about. Their types are checked elsewhere.
+pub(crate) fn measured(
+    context: &Context,
+    examples: &Path,
+    functions: &[String],
+) -> anyhow::Result<Vec<DeployFunction>> {
+    let what = Compile { project: examples, functions, type_check: false };
+    compile(&context.config.tools, &what, output::say)
 }
 
 /// The compiler, which is where it was looked for.

@@ -37,8 +37,16 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
     print(&lay_out(head, rows))
 }
 
-/// A table as text.
+/// Text that may be a function's, or an API's, without what would steer the reader's terminal.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}
+
+/// A table as text, of which each row is one line.
 pub(crate) fn lay_out(head: &[&str], rows: &[Vec<String>]) -> String {
+    let one_line = |cell: &String| plain(cell).replace(['\n', '\t'], " ");
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(one_line).collect()).collect();
     let cell =
         |row: &Vec<String>, place: usize| row.get(place).map_or(0, |cell| cell.chars().count());
     let width = |place: usize| {
@@ -51,7 +59,7 @@ pub(crate) fn lay_out(head: &[&str], rows: &[Vec<String>]) -> String {
         format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
     };
     let mut text = lay(&mut head.iter().copied());
-    for row in rows {
+    for row in &rows {
         text.push_str(&lay(&mut row.iter().map(String::as_str)));
     }
     text
@@ -59,7 +67,7 @@ pub(crate) fn lay_out(head: &[&str], rows: &[Vec<String>]) -> String {
 
 /// A line for people.
 pub(crate) fn say(text: &str) {
-    let written = writeln!(io::stderr().lock(), "{text}");
+    let written = writeln!(io::stderr().lock(), "{}", plain(text));
     // With nobody to tell there is nothing to do about it.
     drop(written);
 }
@@ -104,5 +112,12 @@ mod tests {
             [vec!["a".to_owned(), "1".to_owned()], vec!["long name".to_owned(), "2".to_owned()]];
         let expected = "name       n\na          1\nlong name  2\n";
         assert_eq!(lay_out(&["name", "n"], &rows), expected);
+    }
+
+    #[test]
+    fn a_functions_words_neither_steer_the_terminal_nor_break_a_table() {
+        let rows = [vec!["a\u{1b}[2Jb\nc\td\u{9b}e".to_owned()]];
+        assert_eq!(lay_out(&["said"], &rows), "said\na[2Jb c de\n");
+        assert_eq!(plain("one\r\n\ttwo\u{7}"), "one\n\ttwo");
     }
 }

@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bulkhead_blobs::{Place, Store as Blobs};
-use bulkhead_config::{AdminKey, Config, Synchronous, load_or_create_admin_key};
+use bulkhead_config::{AdminKey, Config, load_or_create_admin_key};
 use bulkhead_egress::{Gateway, GatewayLimits, Rule, SystemResolver};
 use bulkhead_engine::{Engine, EngineOptions, Submit};
 use bulkhead_platform::{Platform, PlatformConfig};
 use bulkhead_server::{App, AppOptions};
 use bulkhead_store::hot::sqlite::SqliteStore;
-use bulkhead_store::{Db, DbOptions, Durability, StoreError};
 use bulkhead_types::{Clock, Entropy, SystemClock, SystemEntropy};
 use bulkhead_wall::Walls;
 use bulkhead_worker::{Parts, Runner, SystemMonotonic};
@@ -25,6 +24,7 @@ use tokio::task::JoinHandle;
 use crate::adapters::{LiveVersions, PlatformHost, TenantEgress};
 use own_worker::OwnWorker;
 
+mod database;
 mod identity;
 mod metrics;
 pub(crate) mod own_worker;
@@ -72,7 +72,7 @@ impl Server {
         let address = listener.local_addr()?;
         let url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
 
-        let db = open_database(config).await?;
+        let db = database::open(config).await?;
         let store = Arc::new(SqliteStore::new(db.clone()));
         let blobs = blobs(config)?;
         let (payloads, usual) = (blobs.payloads, EngineOptions::default());
@@ -265,40 +265,6 @@ pub(crate) fn lock_data_dir(config: &Config) -> anyhow::Result<File> {
         }
         Err(std::fs::TryLockError::Error(error)) => {
             Err(error).with_context(|| format!("can't lock {}", path.display()))
-        }
-    }
-}
-
-/// A start waits for a database that starts or recovers: a minute.
-const DATABASE_TRIES: u32 = 120;
-const DATABASE_PAUSE: Duration = Duration::from_millis(500);
-
-async fn open_database(config: &Config) -> anyhow::Result<Db> {
-    if let Some(url) = &config.database_url {
-        return connect(url.reveal())
-            .await
-            .context("can't use the database that database_url names");
-    }
-    let durability = match config.synchronous {
-        Synchronous::Normal => Durability::Normal,
-        Synchronous::Full => Durability::Full,
-    };
-    let path = config.data_dir.join("bulkhead.db");
-    let options = DbOptions { durability, ..DbOptions::default() };
-    Db::open_with(&path, options).with_context(|| format!("can't open {}", path.display()))
-}
-
-/// Connects to a database, which may have been started with us, or recover from what stopped us.
-async fn connect(url: &str) -> Result<Db, StoreError> {
-    let mut tries = DATABASE_TRIES;
-    loop {
-        match Db::connect(url, DbOptions::default()).await {
-            Err(error) if error.is_restarting() && tries > 1 => {
-                tracing::warn!(%error, "the database is not ready yet; trying again");
-                tokio::time::sleep(DATABASE_PAUSE).await;
-                tries -= 1;
-            }
-            connected => return connected,
         }
     }
 }

@@ -97,8 +97,9 @@ impl Lack {
                  the number of filters are the sandbox's own word"
             }
             Self::SlotCgroups => {
-                "memory and processes of a sandbox are counted in /proc every 50 ms, those of a zygote every few \
-                 seconds: memory can exceed its limit until the next look, within the compartment's own limit; \
+                "what all processes use together is looked at every 50 ms, and that of each sandbox counted in /proc \
+                 when it has changed, that of a zygote every few seconds: memory can exceed its limit until the \
+                 next look, within the compartment's own limit; \
                  RLIMIT_NPROC bounds processes at once"
             }
             Self::HiddenProcesses => {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::cli::Bench;
-use crate::compile::{Compile, compile};
+use crate::compile::measured;
 use crate::context::Context;
 use crate::measure::{Series, Target};
 use crate::output;
@@ -39,8 +39,7 @@ const ENDED_MS_MAX: f64 = 1_000.0;
 
 pub(crate) fn run(typed: &Bench, context: &Context) -> anyhow::Result<(Vec<Series>, Vec<Target>)> {
     let functions = [LISTENS, DEAF].map(|name| format!("{INTEGRATION}/action/{name}"));
-    let what = Compile { project: &typed.examples, functions: &functions, type_check: false };
-    let functions = compile(&context.config.tools, &what, output::say)?;
+    let functions = measured(context, &typed.examples, &functions)?;
     let ready = prepare(context, "bench", &[])?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

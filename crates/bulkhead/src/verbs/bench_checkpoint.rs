@@ -9,7 +9,7 @@ use bulkhead_client::{Client, Request};
 use serde_json::{Value, json};
 
 use crate::cli::Bench;
-use crate::compile::{Compile, compile};
+use crate::compile::measured;
 use crate::context::Context;
 use crate::measure::{Series, Target};
 use crate::output;
@@ -31,8 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) fn run(typed: &Bench, context: &Context) -> anyhow::Result<(Vec<Series>, Vec<Target>)> {
     let functions = [FUNCTION.join("/sync/")];
-    let what = Compile { project: &typed.examples, functions: &functions, type_check: false };
-    let functions = compile(&context.config.tools, &what, output::say)?;
+    let functions = measured(context, &typed.examples, &functions)?;
     let ready = prepare(context, "bench", &[])?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

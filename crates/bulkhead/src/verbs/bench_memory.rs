@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::cli::Bench;
-use crate::compile::{Compile, compile};
+use crate::compile::measured;
 use crate::context::Context;
 use crate::measure::{Series, Target};
 use crate::output;
@@ -25,8 +25,7 @@ const FUNCTION: [&str; 2] = ["bench", "sleep"];
 
 pub(crate) fn run(typed: &Bench, context: &Context) -> anyhow::Result<(Vec<Series>, Vec<Target>)> {
     let functions = [FUNCTION.join("/action/")];
-    let what = Compile { project: &typed.examples, functions: &functions, type_check: false };
-    let functions = compile(&context.config.tools, &what, output::say)?;
+    let functions = measured(context, &typed.examples, &functions)?;
     let node = context.config.runtime_dir.join("rootfs/runtime/node");
     let n = typed.n.unwrap_or(SLEEPERS);
     let units = n.to_string();

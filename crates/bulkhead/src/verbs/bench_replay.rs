@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::cli::Bench;
-use crate::compile::{Compile, compile};
+use crate::compile::measured;
 use crate::context::Context;
 use crate::measure::{Series, Target};
 use crate::output;
@@ -46,8 +46,7 @@ const FUNCTION: [&str; 2] = ["bench", "noop"];
 
 pub(crate) fn run(typed: &Bench, context: &Context) -> anyhow::Result<(Vec<Series>, Vec<Target>)> {
     let functions = [FUNCTION.join("/action/")];
-    let what = Compile { project: &typed.examples, functions: &functions, type_check: false };
-    let functions = compile(&context.config.tools, &what, output::say)?;
+    let functions = measured(context, &typed.examples, &functions)?;
     let ready = prepare(context, "bench", &[("worker.prewarm", "yes")])?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -18,7 +18,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::cli::Bench;
-use crate::compile::{Compile, compile};
+use crate::compile::measured;
 use crate::context::Context;
 use crate::measure::{Series, Target};
 use crate::output;
@@ -48,8 +48,7 @@ const SLEEP: [&str; 2] = ["bench", "sleep"];
 pub(crate) fn run(typed: &Bench, context: &Context) -> anyhow::Result<(Vec<Series>, Vec<Target>)> {
     let walls = walls(typed, &context.config.runtime_dir)?;
     let functions = [NOOP, SLEEP].map(|function| function.join("/action/"));
-    let what = Compile { project: &typed.examples, functions: &functions, type_check: false };
-    let functions = compile(&context.config.tools, &what, output::say)?;
+    let functions = measured(context, &typed.examples, &functions)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let stage = Stage::set(context, walls, functions).await?;

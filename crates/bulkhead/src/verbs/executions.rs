@@ -25,7 +25,11 @@ pub(crate) fn run(typed: Executions, context: &Context) -> anyhow::Result<u8> {
         Executions::Show { execution } => {
             let request = Request::new(Op::ShowExecution, &[&execution]);
             let show: ExecutionShow = block_on(async { Ok(client.call(request).await?) })?;
-            if context.json { output::json(&show)? } else { output::raw(&in_words(&show))? }
+            if context.json {
+                output::json(&show)?
+            } else {
+                output::raw(&output::plain(&in_words(&show)))?
+            }
         }
         Executions::Cancel { execution } => {
             let request = Request::new(Op::CancelExecution, &[&execution]);

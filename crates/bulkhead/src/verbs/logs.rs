@@ -64,10 +64,5 @@ fn print(line: &LogLine, context: &Context) -> anyhow::Result<()> {
     if context.json {
         return output::line(&serde_json::to_string(line)?);
     }
-    output::line(&format!("{} {:<5} {}", line.at, line.level, plain(&line.message)))
-}
-
-/// A function's text must not steer the reader's terminal.
-fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+    output::line(&format!("{} {:<5} {}", line.at, line.level, output::plain(&line.message)))
 }

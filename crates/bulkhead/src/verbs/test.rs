@@ -199,7 +199,8 @@ fn print(verdicts: &Verdicts, context: &Context) -> anyhow::Result<u8> {
     } else {
         for case in &verdicts.cases {
             if let Some(difference) = &case.difference {
-                output::line(&format!("{}\n  {}", case.file, difference.replace('\n', "\n  ")))?;
+                let difference = output::plain(difference).replace('\n', "\n  ");
+                output::line(&format!("{}\n  {difference}", case.file))?;
             }
         }
         output::say(&format!("{} passed, {} failed", verdicts.passed, verdicts.failed));
