@@ -4,6 +4,7 @@ use anyhow::bail;
 use bulkhead_config::Config;
 use bulkhead_types::WallKind;
 use bulkhead_wall::{DynWall, Walls};
+use bulkhead_wall_microvm::remembered::Remembered;
 
 use crate::privileged::Privileged;
 
@@ -14,7 +15,8 @@ use crate::privileged::Privileged;
 pub(crate) async fn of(config: &Config, privileged: Privileged) -> anyhow::Result<Walls> {
     let mut usable: Vec<DynWall> = Vec::new();
     let launched = bulkhead_wall_process::walls(privileged.launcher)?;
-    for wall in bulkhead_wall_microvm::wall::join(launched) {
+    let remembered = Remembered::of(&config.data_dir, &config.runtime_dir);
+    for wall in bulkhead_wall_microvm::wall::join(launched, remembered) {
         let capability = wall.probe().await;
         if capability.available {
             usable.push(wall);

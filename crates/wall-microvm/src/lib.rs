@@ -13,13 +13,15 @@
 //!
 //! Layout, in reading order: [`driver`] is the seam between this wall and the program that runs machines, `qemu` the one
 //! program so far; `stages` goes from a fork of the launcher to that program; `parcel` is what a machine is handed;
-//! [`probe`] says what this machine can do; [`wall`] decides between KVM and emulation by booting.
+//! [`probe`] says what this machine can do; [`wall`] decides between KVM and emulation by booting, and [`remembered`] keeps
+//! what came of it.
 //!
 //! Invariant: knows no tenants, no queues, and nothing of Node.js; a restriction that can't be applied is an error that
 //! names its stage.
 
 pub mod driver;
 pub mod probe;
+pub mod remembered;
 pub mod wall;
 
 mod parcel;

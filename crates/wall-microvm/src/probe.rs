@@ -13,6 +13,7 @@ use rustix::io::FdFlags;
 use rustix::pipe::PipeFlags;
 
 use crate::driver::{Accelerator, Attached, INITRAMFS, KERNEL, KVM, Machine};
+use crate::remembered::{Answer, Remembered};
 use crate::{Microvm, memory_mib, parcel, processors, qemu};
 
 const QEMU_REMEDY: &str = "install QEMU 8 or later: `apt-get install --no-install-recommends -t bookworm-backports qemu-system-x86` on \
@@ -36,9 +37,9 @@ pub fn quick(image: &Path) -> Capability {
 }
 
 /// The same, and the real guest boots: with KVM if that can be, else emulated. `runtime` is the directory of the runtime
-/// image.
+/// image. A KVM that a server has tried in vain is not tried again, as it is not by the next server.
 #[must_use]
-pub fn thorough(runtime: &Path) -> Capability {
+pub fn thorough(runtime: &Path, remembered: Option<&Remembered>) -> Capability {
     let image = runtime.join("microvm");
     let mut found = quick(&image);
     let boot = |accelerator| {
@@ -47,10 +48,10 @@ pub fn thorough(runtime: &Path) -> Capability {
         }
         trial(runtime, &image, accelerator)
     };
-    let kvm = if Path::new(KVM).exists() {
-        boot(Accelerator::Kvm)
-    } else {
-        Err(format!("there is no {KVM}"))
+    let kvm = match remembered.and_then(in_vain) {
+        _ if !Path::new(KVM).exists() => Err(format!("there is no {KVM}")),
+        Some(known) => Err(known),
+        None => boot(Accelerator::Kvm),
     };
     let emulation = if kvm.is_ok() {
         Ok("not needed: KVM boots the guest".to_owned())
@@ -61,6 +62,18 @@ pub fn thorough(runtime: &Path) -> Capability {
     let remedy = "run QEMU by hand to see what it says; `BULKHEAD_LOG=debug bulkhead serve` logs the machine's last words";
     found.requirements.push(requirement("boots", true, emulation, remedy));
     capability(found.requirements)
+}
+
+/// What is remembered of a KVM that did not boot the guest, and how to have it tried again.
+fn in_vain(remembered: &Remembered) -> Option<String> {
+    let Answer { boots, why } = remembered.recall()?;
+    let file = remembered.path().display();
+    let said = || {
+        format!(
+            "remembered of a server's first machine: {why}; remove {file} to have it tried again"
+        )
+    };
+    (!boots).then(said)
 }
 
 fn capability(requirements: Vec<Requirement>) -> Capability {

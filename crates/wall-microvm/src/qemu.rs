@@ -28,7 +28,7 @@ const TRANSLATED_MIB: u32 = 256;
 /// A QEMU of this machine.
 #[derive(Debug, Clone)]
 pub(crate) struct Qemu {
-    program: PathBuf,
+    pub(crate) program: PathBuf,
     firmware: PathBuf,
 }
 

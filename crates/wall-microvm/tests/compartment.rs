@@ -41,7 +41,7 @@ fn start() -> LauncherHandle {
 }
 
 fn wall(handle: LauncherHandle) -> DynWall {
-    bulkhead_wall_microvm::wall::join(walls(handle).unwrap()).remove(0)
+    bulkhead_wall_microvm::wall::join(walls(handle).unwrap(), None).remove(0)
 }
 
 fn instance() -> String {

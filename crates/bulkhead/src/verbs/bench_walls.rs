@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bulkhead_api::DeployFunction;
 use bulkhead_client::Client;
+use bulkhead_config::Config;
 use bulkhead_types::WallKind;
 use serde_json::json;
 use tempfile::TempDir;
@@ -46,7 +47,7 @@ const NOOP: [&str; 2] = ["bench", "noop"];
 const SLEEP: [&str; 2] = ["bench", "sleep"];
 
 pub(crate) fn run(typed: &Bench, context: &Context) -> anyhow::Result<(Vec<Series>, Vec<Target>)> {
-    let walls = walls(typed, &context.config.runtime_dir)?;
+    let walls = walls(typed, &context.config)?;
     let functions = [NOOP, SLEEP].map(|function| function.join("/action/"));
     let functions = measured(context, &typed.examples, &functions)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -60,9 +61,9 @@ pub(crate) fn run(typed: &Bench, context: &Context) -> anyhow::Result<(Vec<Serie
 }
 
 /// Those that work on this machine, or the one that was asked for; what is left out is said.
-fn walls(typed: &Bench, runtime: &Path) -> anyhow::Result<Vec<WallKind>> {
+fn walls(typed: &Bench, config: &Config) -> anyhow::Result<Vec<WallKind>> {
     let mut walls = Vec::new();
-    for (kind, found) in doctor::walls(runtime) {
+    for (kind, found) in doctor::walls(config) {
         if typed.wall.as_ref().is_some_and(|wanted| wanted != kind.as_str()) {
             continue;
         }

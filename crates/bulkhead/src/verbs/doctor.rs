@@ -1,9 +1,9 @@
 //! `bulkhead doctor`
 
-use std::path::Path;
-
+use bulkhead_config::Config;
 use bulkhead_types::WallKind;
 use bulkhead_wall::{Capability, Requirement};
+use bulkhead_wall_microvm::remembered::Remembered;
 
 use crate::context::Context;
 use crate::{exit, output};
@@ -11,7 +11,7 @@ use crate::{exit, output};
 /// Prints what this machine can do for each wall, by trying. Not an error when a wall is missing: that is the answer,
 /// unless it is the one that the settings ask for.
 pub(crate) fn run(context: &Context) -> anyhow::Result<u8> {
-    let walls = walls(&context.config.runtime_dir);
+    let walls = walls(&context.config);
     let wanted = context.config.walls.choose(None);
     let has_wanted = walls.iter().any(|(kind, found)| *kind == wanted && found.available);
     let database = database(context)?;
@@ -39,11 +39,13 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<u8> {
 }
 
 /// Each wall that this program knows, as found here. Another one is another line.
-pub(crate) fn walls(runtime: &Path) -> Vec<(WallKind, Capability)> {
+pub(crate) fn walls(config: &Config) -> Vec<(WallKind, Capability)> {
+    let runtime = &config.runtime_dir;
+    let remembered = Remembered::of(&config.data_dir, runtime);
     vec![
         (WallKind::Process, bulkhead_wall_process::probe::probe()),
         (WallKind::Gvisor, bulkhead_wall_gvisor::probe::thorough()),
-        (WallKind::Microvm, bulkhead_wall_microvm::probe::thorough(runtime)),
+        (WallKind::Microvm, bulkhead_wall_microvm::probe::thorough(runtime, remembered.as_ref())),
     ]
 }
 
