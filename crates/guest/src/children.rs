@@ -16,7 +16,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The children that a zygote has forked.
 #[derive(Debug)]
-pub struct Children {
+pub(crate) struct Children {
     known: Vec<(i32, Option<OwnedFd>)>,
     /// Where there are no process descriptors.
     signals: Option<OwnedFd>,
@@ -24,11 +24,11 @@ pub struct Children {
 
 /// Why a wait came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Woken {
+pub(crate) struct Woken {
     /// The guest has said something, or is gone.
-    pub guest: bool,
+    pub(crate) guest: bool,
     /// A child may have ended.
-    pub child: bool,
+    pub(crate) child: bool,
 }
 
 impl Children {
@@ -36,7 +36,7 @@ impl Children {
     ///
     /// # Errors
     /// When signals are needed and can't be watched.
-    pub fn new(lacks: &[Lack]) -> io::Result<Self> {
+    pub(crate) fn new(lacks: &[Lack]) -> io::Result<Self> {
         let signals = lacks.contains(&Lack::ProcessDescriptors).then(sys::child_events);
         Ok(Self { known: Vec::new(), signals: signals.transpose()? })
     }
@@ -45,7 +45,7 @@ impl Children {
     ///
     /// # Errors
     /// Those of `poll(2)`.
-    pub fn wait(&self, guest: BorrowedFd<'_>) -> io::Result<Woken> {
+    pub(crate) fn wait(&self, guest: BorrowedFd<'_>) -> io::Result<Woken> {
         let mut fds = vec![guest];
         fds.extend(self.signals.as_ref().map(AsFd::as_fd));
         fds.extend(self.known.iter().filter_map(|(_, it)| it.as_ref().map(AsFd::as_fd)));
@@ -61,7 +61,7 @@ impl Children {
     ///
     /// # Errors
     /// Those of `pidfd_open(2)`.
-    pub fn add(&mut self, pid: i32) -> io::Result<()> {
+    pub(crate) fn add(&mut self, pid: i32) -> io::Result<()> {
         let descriptor = match &self.signals {
             Some(_) => None,
             None => {
@@ -77,7 +77,7 @@ impl Children {
     ///
     /// # Errors
     /// Those of reading signals; that there are none is no error.
-    pub fn take_ended(&mut self) -> io::Result<Vec<Exited>> {
+    pub(crate) fn take_ended(&mut self) -> io::Result<Vec<Exited>> {
         if let Some(signals) = &self.signals {
             sys::drain_child_events(signals)?;
         }
@@ -96,7 +96,7 @@ impl Children {
     ///
     /// # Errors
     /// Those of `sigprocmask(2)`.
-    pub fn forget(&mut self) -> io::Result<()> {
+    pub(crate) fn forget(&mut self) -> io::Result<()> {
         self.known.clear();
         self.signals.take().map_or(Ok(()), |_| sys::unblock_signals())
     }

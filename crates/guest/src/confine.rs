@@ -5,6 +5,7 @@
 //! of its own, the guest maps exactly one uid into it (the slot's), and the child takes that. Rejected: letting
 //! the zygote keep `CAP_SETUID`, since the bundle's top level runs in it.
 
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -14,11 +15,13 @@ use landlock::{
     RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::CapabilitySet;
 
 use crate::config::Lack;
 use crate::filter::{self, Filters};
+use crate::stages::{Run, Sequence, Stages};
 use crate::sys;
 use crate::zygote_wire::{SANDBOX_UID, handshake};
 
@@ -63,8 +66,9 @@ pub fn confine(
     confinement: &Confinement,
     place: &Place,
     output: &OwnedFd,
+    by: &dyn Stages,
 ) -> Result<(), GuestError> {
-    let done = stages(confinement, place, output);
+    let done = stages(confinement, place, output, by).and_then(|()| ready(&place.stream));
     if let Err(error) = &done {
         let mut text = vec![handshake::FAILED];
         text.extend_from_slice(format!("{}: {}\n", error.stage, error.message).as_bytes());
@@ -75,36 +79,46 @@ pub fn confine(
     done
 }
 
-fn stages(confinement: &Confinement, place: &Place, output: &OwnedFd) -> Result<(), GuestError> {
-    stage("descriptors", sever_from_zygote(place, output))?;
-    stage("session", rustix::process::setsid())?;
-    stage("cgroup", join_cgroups(&place.join))?;
+fn stages(
+    confinement: &Confinement,
+    place: &Place,
+    output: &OwnedFd,
+    by: &dyn Stages,
+) -> Result<(), GuestError> {
+    let run = Run { by, sequence: Sequence::Sandbox };
+    let lacks = |lack| confinement.lacks.contains(&lack);
+    run.stage("descriptors", || sever_from_zygote(place, output))?;
+    run.stage("session", || Ok(rustix::process::setsid().map(drop)?))?;
+    run.stage("cgroup", || Ok(join_cgroups(&place.join)?))?;
     // Where Landlock can't scope abstract sockets, each sandbox gets a network namespace for itself.
-    let own_network = confinement.lacks.contains(&Lack::Landlock);
-    stage("user_namespace", sys::unshare_user(own_network))?;
-    stage("uid_map", await_mapping(&place.stream))?;
-    stage("uid", sys::become_user(SANDBOX_UID, SANDBOX_UID))?;
-    if confinement.lacks.contains(&Lack::TmpLink) {
-        stage("tmp", own_tmp(&place.scratch))?;
+    run.stage("user_namespace", || sys::unshare_user(lacks(Lack::Landlock)))?;
+    run.stage("uid_map", || await_mapping(&place.stream))?;
+    run.stage("uid", || sys::become_user(SANDBOX_UID, SANDBOX_UID))?;
+    if lacks(Lack::TmpLink) {
+        run.stage("tmp", || own_tmp(&place.scratch))?;
     }
-    stage("capabilities", drop_capabilities(&confinement.lacks))?;
-    stage("dumpable", set_dumpable_behavior(DumpableBehavior::Dumpable))?;
-    stage("scratch", std::env::set_current_dir(&place.scratch))?;
-    if confinement.lacks.contains(&Lack::HiddenProcesses) {
-        keep_files_to_oneself();
+    run.stage("capabilities", || Ok(drop_capabilities(&confinement.lacks)?))?;
+    run.stage("dumpable", || Ok(set_dumpable_behavior(DumpableBehavior::Dumpable)?))?;
+    run.stage("scratch", || std::env::set_current_dir(&place.scratch))?;
+    if lacks(Lack::HiddenProcesses) {
+        run.stage("umask", || {
+            keep_files_to_oneself();
+            Ok(())
+        })?;
     }
-    stage("rlimits", resource_limits(place, &confinement.lacks))?;
-    stage("no_new_privs", rustix::thread::set_no_new_privs(true))?;
-    if !confinement.lacks.contains(&Lack::Landlock) {
-        stage("landlock", landlock(confinement, &place.scratch))?;
+    run.stage("rlimits", || resource_limits(place, &confinement.lacks))?;
+    run.stage("no_new_privs", || Ok(rustix::thread::set_no_new_privs(true)?))?;
+    if !lacks(Lack::Landlock) {
+        run.stage("landlock", || landlock(confinement, &place.scratch).map_err(io::Error::other))?;
     }
-    stage("seccomp", filter::apply(&confinement.filters))?;
-    stage("ready", rustix::io::write(&place.stream, &[handshake::READY]))?;
-    Ok(())
+    run.stage("seccomp", || filter::apply(&confinement.filters).map_err(io::Error::other))
 }
 
-fn stage<T, E: std::fmt::Display>(name: &str, result: Result<T, E>) -> Result<T, GuestError> {
-    result.map_err(|error| GuestError { stage: name.to_owned(), message: error.to_string() })
+/// Tells the guest that all of it is done.
+fn ready(stream: &OwnedFd) -> Result<(), GuestError> {
+    let failed =
+        |error: Errno| GuestError { stage: "ready".to_owned(), message: error.to_string() };
+    rustix::io::write(stream, &[handshake::READY]).map(drop).map_err(failed)
 }
 
 fn join_cgroups(join: &[OwnedFd]) -> rustix::io::Result<()> {
@@ -115,17 +129,17 @@ fn join_cgroups(join: &[OwnedFd]) -> rustix::io::Result<()> {
     Ok(())
 }
 
-fn await_mapping(stream: &OwnedFd) -> std::io::Result<()> {
+fn await_mapping(stream: &OwnedFd) -> io::Result<()> {
     rustix::io::write(stream, &[handshake::HELLO])?;
     let mut answer = [0_u8; 1];
     match rustix::io::read(stream, &mut answer)? {
         1 if answer[0] == handshake::MAPPED => Ok(()),
-        _ => Err(std::io::Error::other("the guest did not map the user namespace")),
+        _ => Err(io::Error::other("the guest did not map the user namespace")),
     }
 }
 
 /// Makes `/tmp` the scratch directory, for this process and its own.
-fn own_tmp(scratch: &Path) -> std::io::Result<()> {
+fn own_tmp(scratch: &Path) -> io::Result<()> {
     sys::unshare_mounts()?;
     Ok(rustix::mount::mount_bind(scratch, "/tmp")?)
 }
@@ -141,7 +155,7 @@ fn drop_capabilities(lacks: &[Lack]) -> rustix::io::Result<()> {
     for capability in CapabilitySet::all().iter() {
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             // This kernel has no such capability, and so nobody holds it.
-            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Ok(()) | Err(Errno::INVAL) => {}
             Err(error) => return Err(error),
         }
     }
@@ -154,7 +168,7 @@ fn drop_capabilities(lacks: &[Lack]) -> rustix::io::Result<()> {
     rustix::thread::set_capabilities(None, sets)
 }
 
-fn resource_limits(place: &Place, lacks: &[Lack]) -> std::io::Result<()> {
+fn resource_limits(place: &Place, lacks: &[Lack]) -> io::Result<()> {
     sys::limit(libc::RLIMIT_CORE, 0)?;
     sys::limit(libc::RLIMIT_NOFILE, FILES_MAX)?;
     sys::limit(libc::RLIMIT_MEMLOCK, 0)?;
@@ -219,7 +233,7 @@ fn landlock(confinement: &Confinement, scratch: &Path) -> Result<(), LandlockErr
 /// A descriptor shared with the zygote is a way to it: Node.js' own threads there read from event descriptors and
 /// signal pipes, and believe what they read. Closing is not enough: libuv still knows their numbers, and would write
 /// to whatever file gets one of them next.
-fn sever_from_zygote(place: &Place, output: &OwnedFd) -> std::io::Result<()> {
+fn sever_from_zygote(place: &Place, output: &OwnedFd) -> io::Result<()> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let mut own = vec![place.stream.as_raw_fd(), output.as_raw_fd(), null.as_raw_fd()];
     own.extend(place.join.iter().map(AsRawFd::as_raw_fd));
@@ -230,4 +244,54 @@ fn sever_from_zygote(place: &Place, output: &OwnedFd) -> std::io::Result<()> {
     }
     sys::place(output.as_raw_fd(), 1)?;
     sys::place(output.as_raw_fd(), 2)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::io::Read;
+
+    use super::*;
+    use crate::filter::Who;
+    use crate::stages::tests::each_that_fails_is_the_last;
+
+    /// On a kernel that lacks this, with no stage carried out.
+    fn names(lacks: &[Lack]) -> String {
+        let (mut guest, stream) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (_, output) = rustix::pipe::pipe().unwrap();
+        let filters = filter::compile(Who::Sandbox, lacks).unwrap();
+        let nothing = Vec::new;
+        let confinement = Confinement {
+            execute: nothing(),
+            read: nothing(),
+            devices: nothing(),
+            lacks: lacks.to_vec(),
+            filters,
+        };
+        let (scratch, join) = ("/".into(), Vec::new());
+        let place = Place { stream: stream.into(), join, scratch, cpu_s: None, tasks: None };
+        let names = each_that_fails_is_the_last(|by| confine(&confinement, &place, &output, by));
+        // Once it was through, and each failure was told to the guest.
+        drop(place);
+        let mut told = String::new();
+        guest.read_to_string(&mut told).unwrap();
+        let failed = names.iter().map(|name| format!("E{name}: planted\n"));
+        assert_eq!(told, format!("R{}", failed.collect::<String>()));
+        names.join(" ")
+    }
+
+    #[test]
+    fn each_stage_that_fails_ends_it_and_is_told() {
+        assert_eq!(
+            names(&[]),
+            "descriptors session cgroup user_namespace uid_map uid capabilities dumpable scratch rlimits no_new_privs \
+             landlock seccomp"
+        );
+        let without = [Lack::Landlock, Lack::TmpLink, Lack::HiddenProcesses];
+        assert_eq!(
+            names(&without),
+            "descriptors session cgroup user_namespace uid_map uid tmp capabilities dumpable scratch umask rlimits \
+             no_new_privs seccomp"
+        );
+    }
 }

@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use bulkhead_protocol::{Frame, FromGuest, Kind, VERSION, fragments};
+use bulkhead_protocol::{Frame, FromGuest, GuestError, Kind, VERSION, fragments};
 use rustix::event::epoll;
 
 use crate::bundles::Bundles;
@@ -22,6 +22,7 @@ use crate::link::Link;
 use crate::pace::{Glance, Pace};
 use crate::sandbox::{Sandbox, Stage};
 use crate::slot::Slots;
+use crate::stages::{Plainly, Run, Sequence, Stages};
 use crate::zygote::Zygote;
 use crate::{WEAKENED_MARK, fds, sys};
 
@@ -77,6 +78,7 @@ impl Token {
 
 /// All that process 1 knows.
 pub(crate) struct Guest {
+    by: &'static dyn Stages,
     epoll: OwnedFd,
     children: OwnedFd,
     config: GuestConfig,
@@ -97,21 +99,38 @@ pub(crate) struct Guest {
 /// When the configuration can't be read or the event loop can't be built. As process 1, leaving ends the
 /// compartment.
 pub fn run() -> io::Result<()> {
-    serve(read_config()?)
+    run_by(&Plainly)
+}
+
+/// The same, with somebody to carry stages out.
+///
+/// # Errors
+/// The same.
+pub fn run_by(by: &'static dyn Stages) -> io::Result<()> {
+    serve(read_config()?, by)
 }
 
 /// The same with a configuration at hand.
-pub(crate) fn serve(config: GuestConfig) -> io::Result<()> {
+pub(crate) fn serve(config: GuestConfig, by: &'static dyn Stages) -> io::Result<()> {
     if WEAKENED && !std::path::Path::new(WEAKENED_MARK).exists() {
         return Err(io::Error::other("a guest with a hole in it, outside of a test of the audit"));
     }
-    if config.lacks.contains(&Lack::KernelFiles) {
-        lids::shut()?;
-    }
-    let mut guest = Guest::new(config)?;
+    let who = if config.zygotes.is_empty() { Who::Guest } else { Who::GuestOfSeveral };
+    let own = filter::compile(who, &config.lacks).map_err(io::Error::other)?;
+    close(&config, &own, by).map_err(io::Error::other)?;
+    let mut guest = Guest::new(config, by)?;
     let slots = u32::try_from(guest.config.slots.len()).unwrap_or(u32::MAX);
     guest.tell(&FromGuest::Hello { version: VERSION, slots });
     guest.serve()
+}
+
+/// What is closed before anybody is spoken to.
+fn close(config: &GuestConfig, own: &Filters, by: &dyn Stages) -> Result<(), GuestError> {
+    let run = Run { by, sequence: Sequence::Guest };
+    if config.lacks.contains(&Lack::KernelFiles) {
+        run.stage("kernel_files", lids::shut)?;
+    }
+    run.stage("seccomp", || filter::apply(own).map_err(io::Error::other))
 }
 
 fn read_config() -> io::Result<GuestConfig> {
@@ -133,11 +152,8 @@ fn read_config() -> io::Result<GuestConfig> {
 }
 
 impl Guest {
-    fn new(config: GuestConfig) -> io::Result<Self> {
+    fn new(config: GuestConfig, by: &'static dyn Stages) -> io::Result<Self> {
         let filters = filter::compile(Who::Zygote, &config.lacks).map_err(io::Error::other)?;
-        let who = if config.zygotes.is_empty() { Who::Guest } else { Who::GuestOfSeveral };
-        let own = filter::compile(who, &config.lacks).map_err(io::Error::other)?;
-        filter::apply(&own).map_err(io::Error::other)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let stream = rustix::io::fcntl_dupfd_cloexec(sys::borrowed(fds::STREAM), 5)?;
         rustix::io::ioctl_fionbio(&stream, true)?;
@@ -148,6 +164,7 @@ impl Guest {
         watch(AsFd::as_fd(&stream), Token::Worker, epoll::EventFlags::IN)?;
         watch(AsFd::as_fd(&children), Token::Children, epoll::EventFlags::IN)?;
         Ok(Self {
+            by,
             epoll,
             children,
             filters,
@@ -301,4 +318,30 @@ impl Guest {
 #[allow(clippy::disallowed_methods, reason = "process 1 is the edge: deadlines of real processes")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::stages::tests::each_that_fails_is_the_last;
+
+    #[test]
+    fn each_stage_that_fails_is_the_last_before_the_first_word() {
+        let names = |lacks: &[Lack]| {
+            let config = GuestConfig {
+                slots: Vec::new(),
+                zygote_uid: 500,
+                zygotes: Vec::new(),
+                execute: Vec::new(),
+                read: Vec::new(),
+                devices: Vec::new(),
+                lacks: lacks.to_vec(),
+            };
+            let own = filter::compile(Who::Guest, lacks).unwrap();
+            each_that_fails_is_the_last(|by| close(&config, &own, by)).join(" ")
+        };
+        assert_eq!(names(&[]), "seccomp");
+        assert_eq!(names(&[Lack::KernelFiles]), "kernel_files seccomp");
+    }
 }

@@ -5,8 +5,9 @@
 //! relays its frames, and afterwards kills and wipes all of it.
 //!
 //! Layout, in reading order: [`config`] is what the wall tells the guest; [`run`] is the event loop;
-//! [`zygote_wire`] is what guest and zygote say to each other; [`confine`] is what a forked child does to itself
-//! before its first line of tenant code (the Node addon calls it); [`filter`] is the syscall allow-list.
+//! [`zygote_wire`] is what guest and zygote say to each other; [`serve`] is the zygote's loop (the Node addon calls it);
+//! [`confine`] is what a forked child does to itself before its first line of tenant code; [`filter`] is the syscall
+//! allow-list; [`stages`] is how all of this fails.
 //!
 //! Behind most walls somebody outside builds the place and starts the guest in it. In a virtual machine there is nobody:
 //! the guest is the first program of its kernel, and [`machine`] builds the place from what [`parcel`] brings;
@@ -27,6 +28,8 @@ pub mod filter;
 pub mod machine;
 pub mod parcel;
 pub mod place;
+pub mod serve;
+pub mod stages;
 pub mod zygote_wire;
 
 mod bundles;
@@ -44,10 +47,9 @@ mod spawn;
 mod sys;
 mod zygote;
 
-pub use children::{Children, Woken};
 pub use fdpass::{Received, receive, send};
-pub use guest::run;
-pub use sys::{Exited, WaitStatus, exit_now, fork, inherit_heap};
+pub use guest::{run, run_by};
+pub use sys::exit_now;
 
 /// A runtime image with this file in it has a hole on purpose: servers refuse it, and parts with a hole refuse any other.
 pub const WEAKENED_MARK: &str = "/runtime/weakened";

@@ -10,9 +10,11 @@ pub mod ports;
 
 use std::fs::File;
 use std::io::{self, BufReader, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
+use bulkhead_protocol::GuestError;
 use rustix::mount::{
     MountFlags, UnmountFlags, mount, mount_bind, mount_move, mount_remount, unmount,
 };
@@ -20,6 +22,7 @@ use rustix::mount::{
 use crate::config::GuestConfig;
 use crate::parcel::{self, Head};
 use crate::place::{self, DATA, Scratch};
+use crate::stages::{Plainly, Run, Sequence};
 use crate::{fds, guest, sys};
 
 /// The runtime image, in the initramfs.
@@ -44,47 +47,81 @@ const SHUT: [(&str, &str); 5] = [
     ("kernel/dmesg_restrict", "1"),
 ];
 
+/// What the stages before have found.
+#[derive(Default)]
+struct Found {
+    words: Option<File>,
+    stream: Option<File>,
+    parcel: Option<BufReader<File>>,
+    head: Option<Head>,
+    config: Option<GuestConfig>,
+}
+
 /// Runs the guest until the worker's stream ends; then, or when a stage fails, the machine ends.
 ///
 /// # Errors
 /// The stage that failed.
 pub fn run() -> io::Result<()> {
-    let mut words = begin().inspect_err(|error| {
+    let mut found = Found::default();
+    let run = Run { by: &Plainly, sequence: Sequence::Machine };
+    begin(&mut found, run).map_err(io::Error::other).inspect_err(|error| {
         // There is no port yet; who runs the machine by hand, with a console, sees this.
         std::fs::write("/dev/kmsg", format!("<0>guest: {error}\n")).ok();
     })?;
-    let done = prepare().and_then(guest::serve);
-    if let Err(error) = &done {
+    let prepared = prepare(&mut found, run).map_err(io::Error::other);
+    let done = prepared
+        .and_then(|()| found.config.take().ok_or_else(lost))
+        .and_then(|config| guest::serve(config, &Plainly));
+    if let (Err(error), Some(words)) = (&done, &mut found.words) {
         writeln!(words, "in the machine: {error}")?;
     }
     done
 }
 
-fn begin() -> io::Result<File> {
-    stage("mounts", kernel_file_systems())?;
-    stage("modules", MODULES.iter().try_for_each(|path| load(Path::new(path))))?;
-    stage("words", ports::open(ports::WORDS))
+fn begin(found: &mut Found, run: Run<'_>) -> Result<(), GuestError> {
+    run.stage("mounts", kernel_file_systems)?;
+    run.stage("modules", || MODULES.iter().try_for_each(|path| load(Path::new(path))))?;
+    run.stage("words", || {
+        found.words = Some(ports::open(ports::WORDS)?);
+        Ok(())
+    })
 }
 
-fn prepare() -> io::Result<GuestConfig> {
-    let stream = stage("stream", ports::open(ports::STREAM))?;
-    let mut parcel = BufReader::new(stage("parcel", ports::open(ports::PARCEL))?);
-    let head = stage("parcel", parcel::read_head(&mut parcel))?;
-    stage("kernel_settings", SHUT.iter().try_for_each(|(name, value)| shut(name, value)))?;
+fn prepare(found: &mut Found, run: Run<'_>) -> Result<(), GuestError> {
+    run.stage("stream", || {
+        found.stream = Some(ports::open(ports::STREAM)?);
+        Ok(())
+    })?;
+    run.stage("parcel", || {
+        let parcel = found.parcel.insert(BufReader::new(ports::open(ports::PARCEL)?));
+        found.head = Some(parcel::read_head(parcel)?);
+        Ok(())
+    })?;
+    run.stage("kernel_settings", || SHUT.iter().try_for_each(|(name, value)| shut(name, value)))?;
     let root = Path::new(IMAGE);
-    stage("image", image(root, &head, &mut parcel))?;
-    let config = stage("cgroup", cgroups::build(&head))?;
-    stage("host_name", rustix::system::sethostname(b"sandbox").map_err(Into::into))?;
-    stage("root", enter(root))?;
-    stage("rlimits", sys::limit(libc::RLIMIT_CORE, 0))?;
-    stage("rlimits", sys::limit(libc::RLIMIT_NOFILE, OPEN_FILES_MAX))?;
-    stage("capabilities", place::keep_capabilities())?;
-    stage("descriptors", sys::place(std::os::fd::AsRawFd::as_raw_fd(&stream), fds::STREAM))?;
-    Ok(config)
+    run.stage("image", || {
+        let (head, parcel) = found.head.as_ref().zip(found.parcel.as_mut()).ok_or_else(lost)?;
+        image(root, head, parcel)
+    })?;
+    run.stage("cgroup", || {
+        found.config = Some(cgroups::build(found.head.as_ref().ok_or_else(lost)?)?);
+        Ok(())
+    })?;
+    run.stage("host_name", || Ok(rustix::system::sethostname(b"sandbox")?))?;
+    run.stage("root", || enter(root))?;
+    run.stage("core_limit", || sys::limit(libc::RLIMIT_CORE, 0))?;
+    run.stage("files_limit", || sys::limit(libc::RLIMIT_NOFILE, OPEN_FILES_MAX))?;
+    run.stage("capabilities", place::keep_capabilities)?;
+    run.stage("descriptors", || {
+        let stream = found.stream.take().ok_or_else(lost)?;
+        // All of it has been read.
+        drop(found.parcel.take());
+        sys::place(stream.as_raw_fd(), fds::STREAM)
+    })
 }
 
-fn stage<T>(name: &str, result: io::Result<T>) -> io::Result<T> {
-    result.map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))
+fn lost() -> io::Error {
+    io::Error::other("a stage before did not prepare it")
 }
 
 /// What is needed to get at modules, ports and settings; out of reach again after [`enter`].
@@ -174,6 +211,21 @@ fn enter(root: &Path) -> io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::stages::tests::each_that_fails_is_the_last;
+
+    #[test]
+    fn each_stage_that_fails_is_the_last_before_the_guest() {
+        let names = each_that_fails_is_the_last(|by| {
+            let (mut found, run) = (Found::default(), Run { by, sequence: Sequence::Machine });
+            begin(&mut found, run)?;
+            prepare(&mut found, run)
+        });
+        assert_eq!(
+            names.join(" "),
+            "mounts modules words stream parcel kernel_settings image cgroup host_name root core_limit files_limit \
+             capabilities descriptors"
+        );
+    }
 
     #[test]
     fn files_are_written_below_bundle_only() {

@@ -1,5 +1,7 @@
 //! The guest's program: see the library.
 
+use std::io::Write as _;
+
 /// As the kernel of a virtual machine calls its first program.
 const INIT: &str = "/init";
 
@@ -9,6 +11,10 @@ fn main() -> std::process::ExitCode {
     let done = if is_init { bulkhead_guest::machine::run() } else { bulkhead_guest::run() };
     match done {
         Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(_) => std::process::ExitCode::FAILURE,
+        Err(error) => {
+            // Where the wall reads it; to a machine's wall it was said through a port.
+            writeln!(std::io::stderr(), "guest: {error}").ok();
+            std::process::ExitCode::FAILURE
+        }
     }
 }

@@ -6,11 +6,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use bulkhead_protocol::GuestError;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Timespec, Timestamps, openat, unlinkat};
 use rustix::io::Errno;
 
 use crate::config::SlotConfig;
 use crate::slot::anything_lives_as;
+use crate::stages::{Run, Sequence, Stages};
 use crate::sys::{self, RawPid};
 
 /// Rounds of killing until the slot must be empty; each round waits 1 ms more than the one before, at most 20.
@@ -25,15 +27,19 @@ const SWEEPS: u32 = 8;
 const KILLER_UIDS: u32 = 20_000;
 
 /// Starts the helper. It leaves with 0 when the slot is as new.
-pub(crate) fn start(slot: &SlotConfig) -> io::Result<RawPid> {
+pub(crate) fn start(slot: &SlotConfig, by: &dyn Stages) -> io::Result<RawPid> {
     let pid = sys::fork()?;
     if pid != 0 {
         return Ok(pid);
     }
+    sys::exit_now(i32::from(stages(slot, by).is_err()))
+}
+
+fn stages(slot: &SlotConfig, by: &dyn Stages) -> Result<(), GuestError> {
+    let run = Run { by, sequence: Sequence::Reclaim };
+    run.stage("kill", || kill_everything(slot.uid))?;
     // Left as it is in test builds that the audit has to see through.
-    let wiped = || if cfg!(feature = "weakened-scratch") { Ok(()) } else { as_new(slot) };
-    let clean = kill_everything(slot.uid).and_then(|()| wiped());
-    sys::exit_now(i32::from(clean.is_err()))
+    run.stage("wipe", || if cfg!(feature = "weakened-scratch") { Ok(()) } else { as_new(slot) })
 }
 
 /// Starts a helper that kills all that a zygote which was let go of has left, by its uid. Nobody waits for it: the uid is

@@ -1,6 +1,8 @@
 //! Starting a zygote: from a fork of the guest to its program, with every privilege gone on the way.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -12,6 +14,7 @@ use rustix::thread::CapabilitySet;
 use crate::bundles::{self, Lodging};
 use crate::fdpass;
 use crate::filter::{self, Filters};
+use crate::stages::{Run, Sequence, Stages};
 use crate::sys::{self, RawPid};
 use crate::zygote_wire::{FromZygote, ToZygote, ZYGOTE_FD};
 
@@ -27,7 +30,7 @@ pub(crate) struct Spawned {
 pub(crate) fn zygote(
     spec: &ZygoteSpec,
     lodging: &Lodging,
-    filters: &Filters,
+    (filters, by): (&Filters, &dyn Stages),
     setup: &ToZygote,
 ) -> Result<Spawned, GuestError> {
     let failed = |error: String| GuestError { stage: "spawn".to_owned(), message: error };
@@ -38,16 +41,14 @@ pub(crate) fn zygote(
         pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(error.to_string()))?;
     let setup = serde_json::to_vec(setup).map_err(|error| failed(error.to_string()))?;
     let pid = sys::fork().map_err(|error| failed(error.to_string()))?;
+    let run = Run { by, sequence: Sequence::Zygote };
     if pid == 0 {
-        become_zygote(spec, lodging, filters, &theirs, &their_output);
+        become_zygote(spec, lodging, (filters, run), &theirs, &their_output);
     }
     // It loads nothing before it was told what is allowed, and by then it is where its memory is counted.
-    if let Some(join) = lodging.join {
-        let joined = rustix::io::pwrite(sys::borrowed(join), pid.to_string().as_bytes(), 0);
-        if let Err(error) = joined {
-            sys::kill(pid).map_err(|error| failed(error.to_string()))?;
-            return Err(GuestError { stage: "cgroup".to_owned(), message: error.to_string() });
-        }
+    if let Err(error) = join(lodging, pid, run) {
+        sys::kill(pid).map_err(|error| failed(error.to_string()))?;
+        return Err(error);
     }
     fdpass::send(&control, &setup, &[]).map_err(|error| failed(error.to_string()))?;
     for fd in [&control, &output] {
@@ -56,66 +57,71 @@ pub(crate) fn zygote(
     Ok(Spawned { pid, control, output })
 }
 
+/// Puts it into its cgroup, where it has one to itself.
+fn join(lodging: &Lodging, pid: RawPid, run: Run<'_>) -> Result<(), GuestError> {
+    let Some(join) = lodging.join else { return Ok(()) };
+    run.stage("cgroup", || {
+        Ok(rustix::io::pwrite(sys::borrowed(join), pid.to_string().as_bytes(), 0).map(drop)?)
+    })
+}
+
 fn become_zygote(
     spec: &ZygoteSpec,
     lodging: &Lodging,
-    filters: &Filters,
+    (filters, run): (&Filters, Run<'_>),
     control: &OwnedFd,
     output: &OwnedFd,
 ) -> ! {
-    let error = stages(spec, lodging, filters, control, output);
+    // Until the control socket is at its place, there is the guest's own stream to the worker.
+    let placed = Cell::new(false);
+    let place = || {
+        descriptors(control, output)?;
+        placed.set(true);
+        Ok(())
+    };
+    let done = stages(lodging, filters, run, place);
+    let error = done.err().unwrap_or_else(|| exec(spec));
     let told = serde_json::to_vec(&FromZygote::Failed(error)).unwrap_or_default();
-    // By now the control socket is at its place if that stage was reached, else where it was.
-    if fdpass::send(sys::borrowed(ZYGOTE_FD), &told, &[]).is_err() {
+    let control = if placed.get() { sys::borrowed(ZYGOTE_FD) } else { control.as_fd() };
+    if fdpass::send(control, &told, &[]).is_err() {
         sys::exit_now(126);
     }
     sys::exit_now(127)
 }
 
-/// Runs the program. Returns only when something failed, with the stage.
+/// All that is closed before the program runs.
 fn stages(
-    spec: &ZygoteSpec,
     lodging: &Lodging,
     filters: &Filters,
-    control: &OwnedFd,
-    output: &OwnedFd,
-) -> GuestError {
-    let done = (|| {
-        stage("descriptors", descriptors(control, output))?;
-        if let Some(own) = &lodging.bundles {
-            stage("bundles", bundles::show_alone(own))?;
-        }
-        stage("signals", sys::unblock_signals())?;
-        stage("session", rustix::process::setsid())?;
-        stage("bounding_set", drop_bounding_set())?;
-        stage("uid", sys::become_user(lodging.uid, lodging.uid))?;
-        stage("rlimits", sys::limit(libc::RLIMIT_CORE, 0))?;
-        stage("no_new_privs", rustix::thread::set_no_new_privs(true))?;
-        stage("seccomp", filter::apply(filters))
-    })();
-    match (done, spec.argv.split_first()) {
-        (Err(error), _) => error,
-        (Ok(()), None) => GuestError { stage: "exec".to_owned(), message: "no program".to_owned() },
-        (Ok(()), Some((program, arguments))) => {
-            let environment = spec.env.iter().map(|(name, value)| (name, value));
-            #[allow(
-                clippy::disallowed_methods,
-                reason = "starting zygotes is what the guest is for"
-            )]
-            let error = Command::new(program).args(arguments).env_clear().envs(environment).exec();
-            GuestError { stage: "exec".to_owned(), message: format!("{program}: {error}") }
-        }
+    run: Run<'_>,
+    place: impl FnMut() -> io::Result<()>,
+) -> Result<(), GuestError> {
+    run.stage("descriptors", place)?;
+    if let Some(own) = &lodging.bundles {
+        run.stage("bundles", || bundles::show_alone(own))?;
     }
+    run.stage("signals", sys::unblock_signals)?;
+    run.stage("session", || Ok(rustix::process::setsid().map(drop)?))?;
+    run.stage("bounding_set", || Ok(drop_bounding_set()?))?;
+    run.stage("uid", || sys::become_user(lodging.uid, lodging.uid))?;
+    run.stage("rlimits", || sys::limit(libc::RLIMIT_CORE, 0))?;
+    run.stage("no_new_privs", || Ok(rustix::thread::set_no_new_privs(true)?))?;
+    run.stage("seccomp", || filter::apply(filters).map_err(io::Error::other))
 }
 
-fn stage<T, E: std::fmt::Display>(name: &str, result: Result<T, E>) -> Result<(), GuestError> {
-    match result {
-        Ok(_) => Ok(()),
-        Err(error) => Err(GuestError { stage: name.to_owned(), message: error.to_string() }),
-    }
+/// Runs the program; returns only when that failed.
+fn exec(spec: &ZygoteSpec) -> GuestError {
+    let failed = |message: String| GuestError { stage: "exec".to_owned(), message };
+    let Some((program, arguments)) = spec.argv.split_first() else {
+        return failed("no program".to_owned());
+    };
+    let environment = spec.env.iter().map(|(name, value)| (name, value));
+    #[allow(clippy::disallowed_methods, reason = "starting zygotes is what the guest is for")]
+    let error = Command::new(program).args(arguments).env_clear().envs(environment).exec();
+    failed(format!("{program}: {error}"))
 }
 
-fn descriptors(control: &OwnedFd, output: &OwnedFd) -> std::io::Result<()> {
+fn descriptors(control: &OwnedFd, output: &OwnedFd) -> io::Result<()> {
     // Copies above the fixed numbers, which are then given away; the originals are closed with all the rest.
     let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 10);
     let low = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())?;
@@ -137,4 +143,35 @@ fn drop_bounding_set() -> rustix::io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::filter::Who;
+    use crate::stages::tests::each_that_fails_is_the_last;
+
+    #[test]
+    fn each_stage_that_fails_is_the_last_before_the_program() {
+        let filters = filter::compile(Who::Zygote, &[]).unwrap();
+        let names = |lodging: &Lodging| {
+            let names = each_that_fails_is_the_last(|by| {
+                let run = Run { by, sequence: Sequence::Zygote };
+                stages(lodging, &filters, run, || Ok(()))?;
+                join(lodging, 1, run)
+            });
+            names.join(" ")
+        };
+        let one = Lodging { uid: 500, bundles: None, join: None };
+        assert_eq!(
+            names(&one),
+            "descriptors signals session bounding_set uid rlimits no_new_privs seccomp"
+        );
+        let several = Lodging { uid: 501, bundles: Some("/bundle/1".into()), join: Some(9) };
+        assert_eq!(
+            names(&several),
+            "descriptors bundles signals session bounding_set uid rlimits no_new_privs seccomp cgroup"
+        );
+    }
 }

@@ -20,7 +20,7 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn fork() -> io::Result<RawPid> {
+pub(crate) fn fork() -> io::Result<RawPid> {
     // SAFETY: guest and zygote fork with exactly one thread, so the child never waits for a lock that a thread
     // which does not exist in it holds.
     check(unsafe { libc::fork() })
@@ -37,7 +37,7 @@ pub fn exit_now(status: i32) -> ! {
 ///
 /// # Errors
 /// When the maps can't be read.
-pub fn inherit_heap() -> io::Result<()> {
+pub(crate) fn inherit_heap() -> io::Result<()> {
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     for line in maps.lines() {
         if let Some((from, length)) = private_mapping(line) {
@@ -63,31 +63,31 @@ fn private_mapping(line: &str) -> Option<(usize, usize)> {
 
 /// A process that ended.
 #[derive(Debug, Clone, Copy)]
-pub struct Exited {
+pub(crate) struct Exited {
     /// Which.
-    pub pid: i32,
+    pub(crate) pid: i32,
     /// How.
-    pub status: WaitStatus,
+    pub(crate) status: WaitStatus,
     /// CPU time of it and of those it waited for, microseconds.
-    pub cpu_us: u64,
+    pub(crate) cpu_us: u64,
     /// Peak resident memory, bytes.
-    pub memory_bytes_peak: u64,
+    pub(crate) memory_bytes_peak: u64,
 }
 
 /// A status as `wait(2)` gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WaitStatus(pub i32);
+pub(crate) struct WaitStatus(pub(crate) i32);
 
 impl WaitStatus {
     /// The exit status, if it left by itself.
     #[must_use]
-    pub fn exited(self) -> Option<i32> {
+    pub(crate) fn exited(self) -> Option<i32> {
         libc::WIFEXITED(self.0).then(|| libc::WEXITSTATUS(self.0))
     }
 
     /// The signal that ended it.
     #[must_use]
-    pub fn signal(self) -> Option<i32> {
+    pub(crate) fn signal(self) -> Option<i32> {
         libc::WIFSIGNALED(self.0).then(|| libc::WTERMSIG(self.0))
     }
 }

@@ -79,7 +79,12 @@ impl Zygote {
     /// The next packet, if one has come. A broken socket or a packet that is none fails the zygote.
     pub(crate) fn receive(&mut self) -> Option<FromZygote> {
         let mut buffer = vec![0_u8; PACKET_BYTES_MAX];
-        let count = match fdpass::receive(&self.control, &mut buffer) {
+        let mut next = fdpass::receive(&self.control, &mut buffer);
+        if matches!(next, Err(Errno::CONNRESET)) {
+            // It left without having read all that was said to it, and that is told once, before what it said itself.
+            next = fdpass::receive(&self.control, &mut buffer);
+        }
+        let count = match next {
             Ok(received) if received.bytes == 0 => {
                 self.fail("zygote", "it ended".to_owned());
                 return None;

@@ -80,7 +80,7 @@ fn stages() -> Vec<Stage<'static>> {
         Stage::new("death_signal", |_| sys::die_with_launcher()),
         Stage::new("descriptors", |child| {
             let stream = child.take_stream()?;
-            descriptors(stream, &child.slots)
+            descriptors(stream, &child.words, &child.slots)
         }),
         Stage::new("exec", |_| Err(exec())),
     ]
@@ -118,13 +118,15 @@ fn slots(plan: &Plan<'_>) -> io::Result<Vec<SlotConfig>> {
     Ok(slots)
 }
 
-/// Leaves open: nothing but null as standard input and output, the stream, the configuration and the slots' files.
-fn descriptors(stream: OwnedFd, slots: &[SlotConfig]) -> io::Result<()> {
+/// Leaves open: null as standard input and output, the launcher's pipe for the guest's last words, the stream, the
+/// configuration and the slots' files.
+fn descriptors(stream: OwnedFd, words: &OwnedFd, slots: &[SlotConfig]) -> io::Result<()> {
     let config = guest_config(slots.to_vec(), Vec::new(), Path::new("/"));
     let config = configuration(&config)?;
-    for standard in 0..3 {
+    for standard in 0..2 {
         sys::place(null()?, standard)?;
     }
+    sys::place(rustix::io::fcntl_dupfd_cloexec(words, 5)?, 2)?;
     sys::place(rustix::io::fcntl_dupfd_cloexec(&stream, 5)?, fds::STREAM)?;
     sys::place(config, fds::CONFIG)?;
     let last = slots.iter().flat_map(slot_files).max().unwrap_or(fds::SLOTS_FIRST - 1);

@@ -49,7 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("wall-microvm", &["guest", "protocol", "wall", "wall-process"]),
     ("wall-process", &["guest", "protocol", "types", "wall"]),
     ("wall", &["protocol", "types"]),
-    ("fork", &["guest", "protocol"]),
+    ("fork", &["guest"]),
     ("guest", &["protocol"]),
     ("protocol", &[]),
     ("blobs", &["types"]),

@@ -109,7 +109,7 @@ impl Guest {
         };
         let started = now();
         let lodging = self.bundles.lodging(number);
-        let spawned = match spawn::zygote(spec, &lodging, &self.filters, &setup) {
+        let spawned = match spawn::zygote(spec, &lodging, (&self.filters, self.by), &setup) {
             Ok(spawned) => spawned,
             Err(error) => return self.no_zygote(number, error),
         };

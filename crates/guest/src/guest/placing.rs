@@ -15,6 +15,7 @@ use crate::fdpass;
 use crate::filter::FILTERS_OF_SANDBOX;
 use crate::sample;
 use crate::sandbox::Stage;
+use crate::stages::{Run, Sequence};
 use crate::zygote_wire::{SANDBOX_UID, handshake};
 
 impl Guest {
@@ -59,17 +60,20 @@ impl Guest {
         let uid = self.slots.config(sandbox.slot).uid;
         sandbox.pid = Some(pid);
         let mapping = format!("{SANDBOX_UID} {uid} 1\n");
-        let mapped = std::fs::write(format!("/proc/{pid}/uid_map"), &mapping)
-            .and_then(|()| std::fs::write(format!("/proc/{pid}/gid_map"), &mapping))
-            .and_then(|()| {
-                if self.config.lacks.contains(&Lack::ProcessDescriptors) {
-                    return Ok(None);
-                }
+        let by_number = self.config.lacks.contains(&Lack::ProcessDescriptors);
+        let mut pidfd = None;
+        let run = Run { by: self.by, sequence: Sequence::Placing };
+        let mapped = run.stage("uid_map", || {
+            std::fs::write(format!("/proc/{pid}/uid_map"), &mapping)?;
+            std::fs::write(format!("/proc/{pid}/gid_map"), &mapping)?;
+            if !by_number {
                 let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
-                Ok(Some(pidfd_open(pid, PidfdFlags::empty())?))
-            });
+                pidfd = Some(pidfd_open(pid, PidfdFlags::empty())?);
+            }
+            Ok(())
+        });
         match mapped {
-            Ok(pidfd) => {
+            Ok(()) => {
                 sandbox.stage = Stage::Mapped;
                 rustix::io::write(&sandbox.link.fd, &[handshake::MAPPED])?;
                 sandbox.pidfd = pidfd;
@@ -78,7 +82,7 @@ impl Guest {
                 pidfd.map_or(Ok(()), |fd| self.watch(fd, Token::Death(number), EventFlags::IN))
             }
             Err(error) => {
-                sandbox.refuse("uid_map", error.to_string());
+                sandbox.refuse(&error.stage, error.message);
                 Ok(())
             }
         }

@@ -44,7 +44,7 @@ impl Guest {
             sys::kill(pid)?;
         }
         sandbox.scratch_full |= self.slots.config(sandbox.slot).scratch_is_full();
-        sandbox.reclaimer = Some(reclaim::start(self.slots.config(sandbox.slot))?);
+        sandbox.reclaimer = Some(reclaim::start(self.slots.config(sandbox.slot), self.by)?);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::{Compartment, CompartmentSpec, DynWall, Mount};
+use crate::{Compartment, CompartmentSpec, DynWall, Mount, WallError};
 
 /// A compartment with a zygote that has loaded `source`.
 pub struct Place {
@@ -24,7 +24,7 @@ pub struct Place {
     pub zygote: u32,
     stream: UnixStream,
     decoder: Decoder,
-    _bundle: tempfile::TempDir,
+    _bundle: Option<tempfile::TempDir>,
 }
 
 impl Place {
@@ -47,7 +47,17 @@ impl Place {
     }
 
     async fn empty(wall: &DynWall, spec: CompartmentSpec, bundle: tempfile::TempDir) -> Self {
-        let mut compartment = wall.create(spec).await.unwrap();
+        let place = Self::of(wall, spec).await.unwrap();
+        Self { _bundle: Some(bundle), ..place }
+    }
+
+    /// Builds a compartment with nothing in it but its guest, which has said hello.
+    ///
+    /// # Errors
+    /// When it can't be built.
+    pub async fn of(wall: &DynWall, spec: CompartmentSpec) -> Result<Self, WallError> {
+        let slots = spec.slots;
+        let mut compartment = wall.create(spec).await?;
         let stream = compartment.take_stream().unwrap();
         let decoder = Decoder::default();
         let mut place = Self {
@@ -57,11 +67,11 @@ impl Place {
             cpu_ms: 3_000,
             zygote: 1,
             decoder,
-            _bundle: bundle,
+            _bundle: None,
         };
         let hello = place.told().await;
-        assert_eq!(hello, FromGuest::Hello { version: bulkhead_protocol::VERSION, slots: 4 });
-        place
+        assert_eq!(hello, FromGuest::Hello { version: bulkhead_protocol::VERSION, slots });
+        Ok(place)
     }
 
     /// Starts one more zygote, with a bundle that goes over the stream; the guest's answer.

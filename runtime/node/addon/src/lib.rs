@@ -7,4 +7,3 @@
 //! Invariant: nothing of this survives into the author's code but `exit`: the harness keeps the object to itself.
 
 mod napi;
-mod serve;

@@ -4,9 +4,9 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
 
+use bulkhead_guest::serve;
+use bulkhead_guest::stages::Plainly;
 use napi_sys as sys;
-
-use crate::serve;
 
 unsafe extern "C" {
     /// libuv's, exported by the node binary: rebuilds epoll, signal pipe and async handles after a fork.
@@ -60,7 +60,7 @@ unsafe fn define(
 
 /// `serve() -> {stream, scratch}`
 unsafe extern "C" fn js_serve(env: sys::napi_env, _: sys::napi_callback_info) -> Value {
-    let child = match serve::serve() {
+    let child = match serve::serve(&Plainly) {
         Ok(child) => child,
         Err(message) => serve::failed("serve".to_owned(), message),
     };

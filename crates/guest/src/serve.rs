@@ -1,22 +1,27 @@
-//! The zygote's loop: wait for a request, fork, and in the child confine oneself and go back to JavaScript.
+//! A zygote's loop: wait for a request, fork, and in the child confine oneself and go back to what the zygote has loaded.
 
 use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd};
 
-use bulkhead_guest::confine::{Confinement, Place, confine};
-use bulkhead_guest::filter::{self, Who};
-use bulkhead_guest::zygote_wire::{FromZygote, PACKET_BYTES_MAX, ToZygote, control};
-use bulkhead_guest::{Children, Exited, exit_now, fork, inherit_heap};
 use bulkhead_protocol::GuestError;
+
+use crate::children::Children;
+use crate::confine::{Confinement, Place, confine};
+use crate::fdpass;
+use crate::filter::{self, Who};
+use crate::stages::Stages;
+use crate::sys::{Exited, exit_now, fork, inherit_heap};
+use crate::zygote_wire::{FromZygote, PACKET_BYTES_MAX, ToZygote, control};
 
 /// Descriptors that come before the cgroup files in a request: stream and output.
 const STREAM_AND_OUTPUT: usize = 2;
 
-/// What a forked child hands to JavaScript.
-pub(crate) struct Child {
+/// A forked and confined child.
+#[derive(Debug)]
+pub struct Child {
     /// Its stream, a descriptor that it owns.
-    pub(crate) stream: i32,
+    pub stream: i32,
     /// Its scratch directory.
-    pub(crate) scratch: String,
+    pub scratch: String,
 }
 
 struct Request {
@@ -25,11 +30,14 @@ struct Request {
     output: OwnedFd,
 }
 
-/// Serves forks until the guest goes away. Returns in a confined child only.
-pub(crate) fn serve() -> Result<Child, String> {
+/// Serves forks until the guest goes away. Returns in a confined child only: one that could not be confined leaves.
+///
+/// # Errors
+/// What keeps this process from being a zygote.
+pub fn serve(by: &dyn Stages) -> Result<Child, String> {
     let guest = control();
     let confinement = setup(guest).map_err(|error| error.to_string())?;
-    // From here on only this loop runs in the zygote, and it leaves JavaScript's heap alone.
+    // From here on only this loop runs in the zygote, and it leaves the heap of what was loaded alone.
     inherit_heap().map_err(|error| error.to_string())?;
     say(guest, &FromZygote::Ready);
     let mut children = Children::new(&confinement.lacks).map_err(|error| error.to_string())?;
@@ -51,7 +59,7 @@ pub(crate) fn serve() -> Result<Child, String> {
                 if children.forget().is_err() {
                     exit_now(1);
                 }
-                return become_sandbox(&confinement, request);
+                return become_sandbox(&confinement, request, by);
             }
             Ok(pid) => {
                 if let Err(error) = children.add(pid) {
@@ -64,7 +72,7 @@ pub(crate) fn serve() -> Result<Child, String> {
 }
 
 /// Tells the guest that the bundle does not load, and leaves.
-pub(crate) fn failed(stage: String, message: String) -> ! {
+pub fn failed(stage: String, message: String) -> ! {
     let message: String = message.chars().take(16 * 1024).collect();
     say(control(), &FromZygote::Failed(GuestError { stage, message }));
     exit_now(1)
@@ -82,9 +90,13 @@ fn setup(guest: BorrowedFd<'_>) -> Result<Confinement, GuestError> {
     Ok(Confinement { execute, read, devices, lacks, filters })
 }
 
-fn become_sandbox(confinement: &Confinement, request: Request) -> Result<Child, String> {
+fn become_sandbox(
+    confinement: &Confinement,
+    request: Request,
+    by: &dyn Stages,
+) -> Result<Child, String> {
     let Request { place, output, .. } = request;
-    if confine(confinement, &place, &output).is_err() {
+    if confine(confinement, &place, &output, by).is_err() {
         exit_now(1);
     }
     let scratch = place.scratch.to_string_lossy().into_owned();
@@ -112,8 +124,7 @@ fn receive(guest: BorrowedFd<'_>) -> Result<Option<Request>, String> {
 
 fn packet(guest: BorrowedFd<'_>) -> Result<Option<(ToZygote, Vec<OwnedFd>)>, String> {
     let mut buffer = vec![0_u8; PACKET_BYTES_MAX];
-    let received =
-        bulkhead_guest::receive(guest, &mut buffer).map_err(|error| error.to_string())?;
+    let received = fdpass::receive(guest, &mut buffer).map_err(|error| error.to_string())?;
     if received.bytes == 0 {
         return Ok(None);
     }
@@ -132,9 +143,9 @@ fn not_forked(sandbox: u32, error: &std::io::Error) -> FromZygote {
 }
 
 fn say(guest: BorrowedFd<'_>, packet: &FromZygote) {
-    let told = serde_json::to_vec(packet).map_err(|error| error.to_string()).and_then(|bytes| {
-        bulkhead_guest::send(guest, &bytes, &[]).map_err(|error| error.to_string())
-    });
+    let told = serde_json::to_vec(packet)
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| fdpass::send(guest, &bytes, &[]).map_err(|error| error.to_string()));
     if told.is_err() {
         // Without its guest a zygote serves nobody.
         exit_now(1);
