@@ -17,6 +17,7 @@ import './misbehaving/actions/never-settles.js';
 import './misbehaving/actions/throws.js';
 import './features/actions/features.js';
 import './features/actions/hello.js';
+import './secretive/actions/careless.js';
 import './secretive/actions/look.js';
 import './slow/syncs/pages.js';
 import './slow/syncs/steps.js';

@@ -8,7 +8,8 @@ use bulkhead_engine::{Engine, EngineError, Live, Resolve};
 use bulkhead_platform::{Platform, PlatformError};
 use bulkhead_protocol::{CallError, LogLine, OpenRequest, Refused, StartKind};
 use bulkhead_types::{
-    ConnectionId, FunctionKey, Lease, LeaseRef, Limits, Room, TimelineEvent, Version, WorkerId,
+    ConnectionId, FunctionKey, Lease, LeaseRef, Limits, Outcome, Room, TimelineEvent, Version,
+    WorkerId,
 };
 use bulkhead_worker::{
     Connected, Egress, Host, Prepared, Recall, RecallReason, Settled, SourceError, Streamed,
@@ -111,6 +112,10 @@ impl Host for PlatformHost {
             Some((piece.map_err(|why| why.to_string()), body))
         });
         Ok(Streamed { head, body: body.boxed() })
+    }
+
+    async fn presentable(&self, lease: &Lease, outcome: Outcome) -> Outcome {
+        self.0.presentable(lease, outcome).await
     }
 
     async fn log(&self, lease: &Lease, lines: Vec<LogLine>) -> Result<(), SourceError> {

@@ -1,5 +1,5 @@
 //! Credentials are where they belong and nowhere else: each one planted here is recognisable, and looked for in what a
-//! function can see that does not declare it, in answers, errors, logs and timelines, in the server's own log, and in
+//! function can see that does not declare it, in what one tells that does, in answers, errors, logs and timelines, in the server's own log, and in
 //! every file that the server leaves behind.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -173,6 +173,16 @@ async fn credentials_are_nowhere_but_at_their_own_api() {
     assert_eq!(memory["found"], json!([]), "{memory}");
     println!("of its own memory a function reads: {memory}");
     assert!(memory["bytes"].as_u64() > Some(1 << 20), "it was read: {memory}");
+    // One that may have them, and prints and throws them.
+    for how in ["error", "payload"] {
+        let call = Request::new(Op::RunAction, &["secretive", "careless"])
+            .connection(Some("c1"))
+            .json(&json!({ "how": how }));
+        let failed = client.exchange(call).await.unwrap();
+        let said = String::from_utf8_lossy(&failed.body).into_owned();
+        assert!(said.contains("refused: ") && said.contains("[redacted]"), "{said}");
+        leaks.look(how, format!("{failed:?} {said}").as_bytes());
+    }
     // The product's own way through the proxy gets them as little.
     for (name, path) in [("secretive", "mirror"), ("query", "refuse"), ("closed", "mirror")] {
         let call = Request::proxy(http::Method::GET, path, "")

@@ -3,7 +3,7 @@
 use bulkhead_protocol::LogLine;
 use bulkhead_store::fence::{self, FenceError};
 use bulkhead_store::logs::{self, LogRow};
-use bulkhead_types::{ExecutionId, Lease, Timestamp};
+use bulkhead_types::{Cause, ErrorInfo, ExecutionId, Lease, Outcome, Timestamp};
 use tokio::sync::watch;
 
 use crate::error::PlatformError;
@@ -53,8 +53,35 @@ impl Platform {
         }
     }
 
-    /// What must not be in the log of an execution: the credentials of its connection, if its version can have them. Those
-    /// that it fetched of another connection, or that were renewed since, are not known here.
+    /// How an attempt ended, as it may be kept and shown: what its function says of that is searched for credentials, as
+    /// its log is.
+    pub async fn presentable(&self, lease: &Lease, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Failed(cause) => {
+                let error = self.clean(lease, cause.error).await;
+                Outcome::Failed(Cause { error, ..cause })
+            }
+            Outcome::Limit(kind, error) => Outcome::Limit(kind, self.clean(lease, error).await),
+            Outcome::Crashed(error) => Outcome::Crashed(self.clean(lease, error).await),
+            other => other,
+        }
+    }
+
+    async fn clean(&self, lease: &Lease, error: ErrorInfo) -> ErrorInfo {
+        match self.redaction_for(lease).await {
+            Ok(redaction) => redaction.apply_to_error(error),
+            Err(why) => {
+                tracing::error!(error = %why, "an attempt's error could not be searched for credentials");
+                ErrorInfo::new(
+                    &error.code,
+                    "what the function said could not be searched for credentials: it is not kept",
+                )
+            }
+        }
+    }
+
+    /// What must not be in the log of an execution, nor in its error: the credentials of its connection, if its version can
+    /// have them. Those that it fetched of another connection, or that were renewed since, are not known here.
     async fn redaction_for(&self, lease: &Lease) -> Result<Redaction, PlatformError> {
         let (tenant, integration) = (&lease.function.tenant, &lease.function.integration);
         let Some(connection) = &lease.connection else { return Ok(Redaction::default()) };

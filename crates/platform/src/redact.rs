@@ -1,4 +1,4 @@
-//! Credentials taken out of log lines, as they stand and in the encodings that people print things in. Pure.
+//! Credentials taken out of log lines and errors, as they stand and in the encodings that people print things in. Pure.
 //!
 //! A function that declares that it needs credentials may print them, by mistake or because somebody made it: they must
 //! not lie about in logs that more people read than may use them. What is hidden on purpose (reversed, encrypted, a
@@ -6,6 +6,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+use bulkhead_types::ErrorInfo;
+use serde_json::Value;
 
 use crate::auth::Credentials;
 
@@ -36,6 +39,38 @@ impl Redaction {
         wanted.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         wanted.dedup();
         Self { wanted }
+    }
+
+    /// The error without them, wherever its function put them.
+    pub(crate) fn apply_to_error(&self, error: ErrorInfo) -> ErrorInfo {
+        if self.wanted.is_empty() {
+            return error;
+        }
+        let ErrorInfo { code, message, payload, stack } = error;
+        ErrorInfo {
+            code: self.apply(code),
+            message: self.apply(message),
+            payload: payload.map(|payload| self.apply_to_json(payload)),
+            stack: stack.map(|stack| self.apply(stack)),
+        }
+    }
+
+    fn apply_to_json(&self, value: Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.apply(text)),
+            Value::Array(all) => all.into_iter().map(|one| self.apply_to_json(one)).collect(),
+            Value::Object(fields) => {
+                let clean = |(name, value)| (self.apply(name), self.apply_to_json(value));
+                Value::Object(fields.into_iter().map(clean).collect())
+            }
+            // A credential can be a number.
+            Value::Number(number) => {
+                let text = number.to_string();
+                let clean = self.apply(text.clone());
+                if clean == text { Value::Number(number) } else { Value::String(clean) }
+            }
+            other => other,
+        }
     }
 
     /// The text without them.
@@ -84,6 +119,7 @@ fn base64_after(secret: &str, before: usize) -> [String; 2] {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed step is the test's failure")]
     use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
     use super::*;
@@ -119,6 +155,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn an_error_is_searched_wherever_a_function_can_put_something() {
+        let credentials =
+            Credentials { token: Some("12345678".to_owned()), ..Credentials::default() };
+        let said = serde_json::json!({
+            "code": "action_error", "message": "no 12345678", "stack": "Error: no 12345678\n    at f.ts:1",
+            "payload": {"12345678": [12_345_678, "Bearer 12345678", null, true, 7], "b": {"c": "MTIzNDU2Nzg="}},
+        });
+        let error: ErrorInfo = serde_json::from_value(said).unwrap();
+        let clean =
+            serde_json::to_value(Redaction::of(&credentials).apply_to_error(error)).unwrap();
+        let expected = serde_json::json!({
+            "code": "action_error", "message": "no [redacted]", "stack": "Error: no [redacted]\n    at f.ts:1",
+            "payload": {
+                "[redacted]": ["[redacted]", "Bearer [redacted]", null, true, 7],
+                "b": {"c": clean["payload"]["b"]["c"].clone()},
+            },
+        });
+        assert_eq!(clean, expected);
+        assert!(clean["payload"]["b"]["c"].as_str().unwrap().contains(REDACTED));
     }
 
     #[test]

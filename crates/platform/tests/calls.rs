@@ -5,7 +5,7 @@ mod common;
 
 use bulkhead_platform::{AuthMode, AuthSettings, Credentials, IntegrationSettings, RecordQuery};
 use bulkhead_protocol::LogLine;
-use bulkhead_types::{FunctionName, Lease, Outcome};
+use bulkhead_types::{Cause, ErrorInfo, Fault, FunctionName, Lease, LimitKind, Outcome, Retry};
 use common::{World, action, connection, demo, sync, tenant, world};
 use serde_json::{Value, json};
 
@@ -349,6 +349,23 @@ async fn a_log_has_no_credentials_of_its_connection_in_it() {
     world.platform.log(&lease, vec![line]).await.unwrap();
     let logs = world.platform.logs(&lease.lease.execution, 0, 10).await.unwrap();
     assert_eq!(logs.lines[0].message, "[redacted] Bearer [redacted] [redacted]");
+
+    // What it throws is kept and shown as its log is.
+    let said = json!({"code": "action_error", "message": token, "payload": {"key": token}, "stack": token});
+    let error: ErrorInfo = serde_json::from_value(said).unwrap();
+    let cause = Cause { error: error.clone(), fault: Fault::Tenant, retry: Retry::Never };
+    for outcome in [
+        Outcome::Failed(cause),
+        Outcome::Crashed(error.clone()),
+        Outcome::Limit(LimitKind::TimeLimit, error),
+    ] {
+        let clean = format!("{:?}", world.platform.presentable(&lease, outcome).await);
+        assert_eq!(
+            (clean.contains(&token), clean.matches("[redacted]").count()),
+            (false, 3),
+            "{clean}"
+        );
+    }
 }
 
 #[tokio::test]

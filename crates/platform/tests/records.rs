@@ -6,10 +6,10 @@ mod common;
 use std::path::Path;
 
 use bulkhead_platform::{
-    Credentials, IntegrationSettings, Platform, RecordQuery, RecordRetention, RecordSettings,
-    SyncTrigger, TenantSettings, Upkeep,
+    Credentials, Incoming, IntegrationSettings, Platform, RecordQuery, RecordRetention,
+    RecordSettings, SyncTrigger, TenantSettings, Upkeep, WebhookMatch, WebhookSettings,
 };
-use bulkhead_types::{Cause, ErrorInfo, Fault, FunctionName, Lease, Outcome, Retry};
+use bulkhead_types::{Cause, ErrorInfo, Fault, FunctionName, Lease, Outcome, Retry, Trigger};
 use common::{World, another, connection, demo, postgres_world, sync, tenant, world};
 use serde_json::{Value, json};
 
@@ -178,6 +178,36 @@ async fn records_are_kept_for_as_long_as_the_tenant_says_by_model() {
     let counts = world.platform.record_counts(&tenant(), None, &connection()).await.unwrap();
     let counts: Vec<_> = counts.iter().map(|c| (c.model.as_str(), c.present, c.deleted)).collect();
     assert_eq!(counts, [("Event", 0, 0), ("Item", 1, 0)]);
+}
+
+#[tokio::test]
+async fn a_webhook_between_two_saves_of_a_sync_does_not_end_its_tracking() {
+    let mut spec = sync("items");
+    spec["webhook_subscriptions"] = json!(["*"]);
+    let world = world().await;
+    let by_header = WebhookMatch { header: Some("X-Account".into()), ..WebhookMatch::default() };
+    let webhook = WebhookSettings { connection: Some(by_header), ..WebhookSettings::default() };
+    let settings = IntegrationSettings { webhook, ..IntegrationSettings::default() };
+    world.connect(settings, Credentials::default()).await;
+    world.deploy(&[spec]).await;
+    let before = run(&world).await;
+    save(&world, &before, "Item", &[("gone", "old"), ("early", "old"), ("late", "old")]).await;
+    world.settle(&before, Outcome::Completed(Value::Null)).await;
+
+    let lease = run(&world).await;
+    let model = json!({"model": "Item"});
+    world.ok(&lease, "records.trackDeletesStart", model.clone()).await;
+    save(&world, &lease, "Item", &[("early", "new")]).await;
+    let headers = vec![("X-Account".to_owned(), "c1".to_owned())];
+    let incoming = Incoming { headers, body: b"{}".to_vec(), ..Incoming::default() };
+    world.platform.ingest_webhook(&tenant(), &demo(), incoming).await.unwrap();
+    let hook = world.lease().await;
+    assert_eq!(hook.trigger, Trigger::Webhook);
+    save(&world, &hook, "Item", &[("hook", "new")]).await;
+    save(&world, &lease, "Item", &[("late", "new")]).await;
+    world.settle(&hook, Outcome::Completed(Value::Null)).await;
+    let ended = world.ok(&lease, "records.trackDeletesEnd", model).await;
+    assert_eq!(ended["deletedKeys"], json!(["gone"]));
 }
 
 /// How an attempt ends early.

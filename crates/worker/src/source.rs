@@ -152,6 +152,12 @@ pub trait Host: Send + Sync + 'static {
         Ok(Streamed { head, body: stream::iter([Ok(bytes.into())]).boxed() })
     }
 
+    /// How an attempt ended, as it may be kept and shown: without credentials that its function had. As it is where the
+    /// host is another machine, which sees to that itself.
+    async fn presentable(&self, _: &Lease, outcome: Outcome) -> Outcome {
+        outcome
+    }
+
     /// Keeps log lines; already cut to the attempt's limits.
     async fn log(&self, lease: &Lease, lines: Vec<LogLine>) -> Result<(), SourceError>;
 

@@ -141,11 +141,11 @@ pub(crate) async fn settle(
         return Err(ApiError::new("invalid_body", "that a lease is lost is not a worker's to say"));
     }
     let stale = axum::Json(SettleAnswer { settlement: Settlement::Stale });
-    if held::lease(&app, &said.worker, &said.lease).await?.is_none() {
+    let Some(lease) = held::lease(&app, &said.worker, &said.lease).await? else {
         return Ok(stale);
-    }
+    };
     let settled = Settled {
-        outcome: said.outcome,
+        outcome: app.inner.platform.presentable(&lease, said.outcome).await,
         usage: said.usage,
         started_at: said.started_at,
         start: said.start.filter(|start| STARTS.contains(&start.as_str())),

@@ -40,7 +40,11 @@ pub(crate) async fn run_attempt(
         stop = stopped(&mut stop) => return without_sandbox(stopped_early(stop)),
     };
     match prepared {
-        Ok(Ok(prepared)) => run_prepared(inner, &lease, &prepared, taken_us, stop).await.settled,
+        Ok(Ok(prepared)) => {
+            let settled = run_prepared(inner, &lease, &prepared, taken_us, stop).await.settled;
+            let outcome = inner.parts.host.presentable(&lease, settled.outcome).await;
+            Settled { outcome, ..settled }
+        }
         Ok(Err(error)) => without_sandbox(prepare_failed(&error)),
         Err(_) => {
             let message = format!("nothing prepared after {} seconds", PREPARE_WAIT.as_secs());
