@@ -33,7 +33,10 @@ impl Context {
         let mut raw = Raw::gather(&around, cli.config.as_deref(), &flags)?;
         let mut config = Config::resolve(&raw, &around)?;
         let talks = !matches!(cli.verb, Verb::Serve(_) | Verb::Worker(_) | Verb::Dev(_));
+        // A server that was typed is the one that is meant.
+        let typed = flags.iter().any(|(name, _)| name == "server");
         if talks
+            && !typed
             && config.client.key.is_none()
             && let Some(dev) = dev_server()
         {

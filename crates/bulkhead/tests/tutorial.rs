@@ -79,6 +79,11 @@ fn a_newcomer_gets_an_action_to_run_with_five_commands_at_most() {
         }
     }
     assert_eq!(said, json!({"greeting": "Hello, Ada!"}));
+    // A server that is typed is not overruled by the one that runs here: for that one there is no key.
+    let mut elsewhere = typed("bulkhead providers list --server http://127.0.0.1:1", &directory);
+    let elsewhere = elsewhere.output().unwrap();
+    let told = String::from_utf8_lossy(&elsewhere.stderr);
+    assert!(!elsewhere.status.success() && told.contains("a tenant's key"), "{told}");
     println!("{} commands, {} ms", commands.len(), began.elapsed().as_millis());
     drop(dev);
     // Nobody is sent to a server that is gone.

@@ -23,6 +23,13 @@ pub(crate) fn run(typed: Integrations, context: &Context) -> anyhow::Result<u8> 
         Integrations::Put { integration, base_url, provider, auth, webhook, rate_limit } => {
             let json = |text: Option<String>| text.map_or(Ok(Value::Null), |text| argument(&text));
             let (auth, webhook) = (json(auth)?, json(webhook)?);
+            let unknown =
+                provider.as_deref().filter(|name| bulkhead_platform::provider(name).is_none());
+            if let Some(name) = unknown {
+                output::say(&format!(
+                    "note: the catalogue has no provider {name} (`bulkhead providers list`): nothing is taken from it"
+                ));
+            }
             let rate_limit = rate_limit.map(|(requests, per_s)| RateLimit { requests, per_s });
             let put = PutIntegration {
                 provider,
