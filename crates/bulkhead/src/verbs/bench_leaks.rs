@@ -41,7 +41,8 @@ const ENDS: [(&str, &[&str]); 6] = [
     ("crash", &["sandbox_crashed"]),
     ("hang", &["time_limit"]),
     ("memory", &["out_of_memory"]),
-    ("fork", &["process_limit"]),
+    // Each of the processes has memory too: where no cgroup counts, the look that comes first decides.
+    ("fork", &["process_limit", "out_of_memory"]),
     ("exit", &["script_error", "no_result"]),
     ("cancel", &["cancelled"]),
 ];
